@@ -1,0 +1,3 @@
+"""LoRA Studio: pictures in, a LoRA out."""
+
+__version__ = "0.1.0"

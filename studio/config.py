@@ -1,0 +1,195 @@
+"""Every setting of a run, declared once. The sentence under a field is its help in YAML, `--help`, the app and the README."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+
+from studio.language import say
+
+ALIASES = {"network_alpha": "lora_alpha"}
+TASKS = {"sd": "image-generation", "llm": "text-generation"}
+USUAL = {"learning_rate": (1e-7, 1e-2), "text_encoder_lr": (1e-8, 1e-2), "lora_rank": (1, 256), "noise_offset": (0.0, 0.2)}
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _known_task(value: Any) -> Any:
+    return TASKS.get(value, value) if isinstance(value, str) else value
+
+
+FilePath = Annotated[Path, Strict(False)]
+Texts = Annotated[tuple[str, ...], Strict(False), BeforeValidator(_as_list)]
+Name = Annotated[str, Field(pattern=r"^[^\s./\\:*?\"<>|\x00-\x1f-][^/\\:*?\"<>|\x00-\x1f]{0,63}$")]
+
+
+class Settings(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Model(Settings):
+    """What is trained"""
+
+    base_model: Annotated[str, Field(min_length=1)]
+    """The model to start from: a .safetensors file, a diffusers folder, a Hub id such as org/name, or `pocket`, the small one inside."""
+    family: str | None = None
+    """Kind of model. Recognised from the base model when absent."""
+    task_type: Annotated[Literal["image-generation", "text-generation"], BeforeValidator(_known_task)] | None = None
+    """What the model makes. Follows from the family when absent; sd and llm are short forms."""
+    name: Name | None = None
+    """Name of the exported file, and what <lora:NAME:1> calls it. The last part of output_dir, else the run's id, when absent."""
+    purpose: str = ""
+    """What this run is meant to find out or make, in a sentence. Kept in its record."""
+    init_lora: FilePath | None = None
+    """A LoRA file to continue from, made here or elsewhere, of any rank."""
+
+
+class Data(Settings):
+    """What it learns from"""
+
+    train_data_dir: FilePath
+    """Folder or zip with the pictures."""
+    metadata_path: FilePath | None = None
+    """File with the captions (.csv or .jsonl). When absent: metadata.jsonl, metadata.csv or one .txt beside each picture."""
+    resolution: Annotated[int, Field(ge=16, le=4096)] | None = None
+    """Side in pixels that pictures are trained at. The base model's own when absent."""
+    enable_bucket: bool = True
+    """Keep each picture's shape by sorting pictures into aspect-ratio buckets of about the same area. Off: crop the centre square."""
+    random_flip: bool = False
+    """Show each picture mirrored half of the time. Not for faces, text or anything with a left and a right."""
+    num_repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """How often each picture is shown in one epoch."""
+    bad_images: Literal["refuse", "skip"] = "refuse"
+    """What to do when a picture can't be read: refuse to start, or go on without it."""
+    missing_captions: Literal["refuse", "skip", "empty"] = "refuse"
+    """What to do when a picture has no caption: refuse to start, go on without it, or train it with an empty caption."""
+    caption_prefix: str = ""
+    """Put before every caption, a trigger word for example."""
+    caption_suffix: str = ""
+    """Put after every caption."""
+    caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of steps in which a picture is shown without its caption, so that guidance keeps working."""
+    shuffle_tags: bool = False
+    """Shuffle the comma-separated tags of a caption each time it is shown. For tags, not for sentences."""
+    keep_tokens: Annotated[int, Field(ge=0, le=75)] = 0
+    """How many tags at the front stay where they are when shuffle_tags is on."""
+    validation_split: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Share of the pictures that is kept out of training to measure the loss on."""
+
+
+class Adapter(Settings):
+    """The LoRA itself"""
+
+    lora_rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank of the LoRA matrices: how much it can hold, and how large the file is."""
+    lora_alpha: Annotated[float, Field(gt=0, le=4096)] | None = None
+    """The LoRA acts with alpha / rank. Equal to the rank when absent. network_alpha is the same setting."""
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of a LoRA layer's inputs that is zeroed in training, against over-fitting."""
+    lora_targets: Annotated[Texts, Field(min_length=1)] = ("attention",)
+    """Which layers of the image model get LoRA: attention, feed-forward, or the ends of layer names such as to_q."""
+    conv_rank: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Rank of LoRA on the 3 × 3 convolutions. 0: none there."""
+    use_rslora: bool = False
+    """Act with alpha / √rank instead of alpha / rank, so that a higher rank doesn't weaken the LoRA."""
+    train_text_encoder: bool = False
+    """Train LoRA on the text encoder too. Its outputs can't be cached then."""
+
+
+class Optimisation(Settings):
+    """How it learns"""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
+    """How often the whole data is gone through."""
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """Number of optimizer steps. Wins over epochs."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 2
+    """Pictures that go through the model at once."""
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Batches that are added up before a step: the effect of a larger batch without its memory."""
+    optimizer: Literal["adamw"] = "adamw"
+    """The rule that turns gradients into steps."""
+    learning_rate: Annotated[float, Field(gt=0, le=1e4)] = 1e-4
+    """Learning rate at its peak."""
+    text_encoder_lr: Annotated[float, Field(gt=0, le=1e4)] | None = None
+    """Learning rate of the text encoder's LoRA. Half of learning_rate when absent."""
+    lr_scheduler: Literal["constant", "cosine", "linear"] = "cosine"
+    """How the learning rate moves after the warm-up: stays, falls along a cosine, or falls along a line, to zero at the end."""
+    warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Steps in which the learning rate rises from zero to its peak."""
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+    """Pull of the LoRA weights towards zero (AdamW)."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients longer than this are shortened to it. 0: never."""
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = None
+    """Precision of the base model; the LoRA is trained in 32 bits. Absent: bf16 where the device has it, else fp16 on CUDA, else no."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: much less memory, about a third more time."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
+    """All randomness of a run follows from it."""
+
+
+class Loss(Settings):
+    """What counts as an error"""
+
+    prediction_type: Literal["epsilon", "v_prediction"] | None = None
+    """What the base model predicts. Read from the base model when absent."""
+    snr_gamma: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Min-SNR weighting: evens out the timesteps. 5 is usual; off when absent."""
+    noise_offset: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Shifts the noise of whole channels, for very dark or very bright pictures. 0.03 to 0.1 is usual."""
+
+
+class Running(Settings):
+    """While it runs"""
+
+    output_dir: FilePath | None = None
+    """Folder of the run. A folder of its own below the workspace when absent."""
+    save_steps: Annotated[int, Field(ge=0)] = 250
+    """Steps between checkpoints. 0: only at the end."""
+    keep_checkpoints: Annotated[int, Field(ge=0)] = 4
+    """How many of the newest checkpoints are kept. 0: all."""
+    validation_steps: Annotated[int, Field(ge=0)] = 50
+    """Steps between measurements of the validation loss. 0: never."""
+    sample_prompts: Texts = ()
+    """Prompts that are drawn while training, to see it learn."""
+    sample_steps: Annotated[int, Field(ge=0)] = 250
+    """Steps between such pictures. 0: only at the end."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """CPU threads. Chosen from the machine when absent, and kept when a run is resumed."""
+
+
+GROUPS: tuple[type[Settings], ...] = (Model, Data, Adapter, Optimisation, Loss, Running)
+
+
+class Config(Running, Loss, Optimisation, Adapter, Data, Model):  # pydantic gathers fields from the last base to the first
+    """All settings of one run."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        if self.keep_tokens and not self.shuffle_tags:
+            raise ValueError(say("keep_tokens only means something together with shuffle_tags: true."))
+        if self.text_encoder_lr is not None and not self.train_text_encoder:
+            raise ValueError(say("text_encoder_lr only means something together with train_text_encoder: true."))
+        return self
+
+    @property
+    def alpha(self) -> float:
+        """`lora_alpha`, which is the rank when absent."""
+        return float(self.lora_rank if self.lora_alpha is None else self.lora_alpha)
+
+
+def unusual(config: Config) -> list[str]:
+    """A sentence for each value that is allowed but far from what is in use."""
+    found = []
+    for key, (low, high) in USUAL.items():
+        value = getattr(config, key)
+        if value is not None and not low <= value <= high:
+            found.append(
+                say("{key}: {value} is unusual; {low} to {high} is in use.", key=key, value=f"{value:g}", low=f"{low:g}", high=f"{high:g}")
+            )
+    return found
