@@ -9,6 +9,7 @@ from studio.language import say
 
 ALIASES = {"network_alpha": "lora_alpha"}
 TASKS = {"sd": "image-generation", "llm": "text-generation"}
+OPTIONAL = frozenset({"prediction_type", "snr_gamma", "noise_offset", "train_text_encoder", "text_encoder_lr", "conv_rank"})  # not for each family
 USUAL = {"learning_rate": (1e-7, 1e-2), "text_encoder_lr": (1e-8, 1e-2), "lora_rank": (1, 256), "noise_offset": (0.0, 0.2)}
 
 
@@ -189,7 +190,5 @@ def unusual(config: Config) -> list[str]:
     for key, (low, high) in USUAL.items():
         value = getattr(config, key)
         if value is not None and not low <= value <= high:
-            found.append(
-                say("{key}: {value} is unusual; {low} to {high} is in use.", key=key, value=f"{value:g}", low=f"{low:g}", high=f"{high:g}")
-            )
+            found.append(say("{key}: {value} is unusual; {low} to {high} is in use.", key=key, value=f"{value:g}", low=f"{low:g}", high=f"{high:g}"))
     return found

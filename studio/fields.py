@@ -177,9 +177,7 @@ def table() -> str:
         for owner, name, field in settings():
             if owner is group:
                 default = say("required") if field.is_required() else _shown(field.default)
-                lines.append(
-                    f"| `{name}` | {default} | {allowed(field)} | {help_text(field)} |".replace("<lora:NAME:1>", "`<lora:NAME:1>`")
-                )
+                lines.append(f"| `{name}` | {default} | {allowed(field)} | {help_text(field)} |".replace("<lora:NAME:1>", "`<lora:NAME:1>`"))
         lines.append("")
     return "\n".join(lines)
 

@@ -1,0 +1,74 @@
+"""One file per kind of model. FAMILIES says where each is; a model's own files say which it is."""
+
+import importlib
+import json
+from functools import cache
+from pathlib import Path
+
+from studio import home
+from studio.errors import InputError, ModelError
+from studio.families.base import Family
+from studio.formats import fingerprints, gate
+from studio.language import say
+
+FAMILIES = {"sd": "studio.families.sd:StableDiffusion"}
+PIPELINES = {"StableDiffusionPipeline": "sd"}
+BASES = {"sd1": "sd", "sd2": "sd"}
+POCKET = Path(__file__).parent.parent / "pocket" / "base"
+
+
+@cache
+def get(name: str) -> Family:
+    """The family called `name`."""
+    if name not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise InputError(say("family: {name} is not known.", name=name), say("Known are: {known}.", known=known))
+    module, _, kind = FAMILIES[name].partition(":")
+    family: Family = getattr(importlib.import_module(module), kind)()
+    return family
+
+
+def find(base_model: str) -> Path:
+    """Where the base model lies: `pocket`, a path, a name below models/, or a Hub id, which is downloaded if it isn't there yet."""
+    if base_model == "pocket":
+        return POCKET
+    for path in (Path(base_model).expanduser(), home.models() / base_model):
+        if path.exists():
+            return path
+    parts = base_model.split("/")
+    if (
+        len(parts) == 2
+        and all(parts)
+        and not base_model.startswith((".", "/", "~"))
+        and Path(parts[1]).suffix not in (".safetensors", ".ckpt", ".gguf")
+    ):
+        from studio.families.hub import download
+
+        return download(base_model)
+    raise ModelError(
+        say("base_model: {path} is not there.", path=base_model),
+        say("Give a .safetensors file, a diffusers folder, a Hub id such as org/name, or pocket."),
+    )
+
+
+def recognise(source: Path) -> str:
+    """The family of the base model at `source`, by what is in it."""
+    if source.is_dir():
+        index = source / "model_index.json"
+        if not index.is_file():
+            raise ModelError(say("{path}: is no diffusers folder: model_index.json is missing.", path=source), say("Give the folder that holds it."))
+        try:
+            kind = str(json.loads(index.read_text(encoding="utf-8")).get("_class_name"))
+        except (ValueError, AttributeError):
+            raise ModelError(say("{path}: can't be read.", path=index), say("Download the model again.")) from None
+        found = PIPELINES.get(kind)
+    else:
+        kind = fingerprints.recognise_base(gate.check_safetensors(source)) or ""
+        found = BASES.get(kind)
+    if found is None:
+        known = ", ".join(get(name).title for name in FAMILIES)
+        raise ModelError(
+            say("{path}: is a model of a kind that can't be trained here yet ({kind}).", path=source, kind=kind or say("not recognised")),
+            say("Trained are: {known}.", known=known),
+        )
+    return found

@@ -1,0 +1,125 @@
+"""The seam between the studio and a kind of model: six verbs, and the bundle of parts that they work on."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+
+from studio.config import Config
+from studio.formats.names import Names
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from torch import Tensor
+
+    Row: TypeAlias = dict[str, Tensor]
+    Batch: TypeAlias = dict[str, Tensor]
+else:
+    Row = Batch = dict
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What to draw. `strengths` has one number per LoRA that is attached; `width` and `height` are pixels, 0: the model's own."""
+
+    text: str
+    seed: int = 0
+    strengths: tuple[float, ...] = ()
+    negative: str = ""
+    steps: int = 20
+    guidance: float = 7.0
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to encode: how to read it, and a name for its content and cut, so that its row can be kept."""
+
+    read: Callable[[], "Image"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One thing that was made: the picture of prompt number `index`, or `done` of `total` steps of the batch that holds it."""
+
+    index: int
+    image: "Image | None" = None
+    done: int = 0
+    total: int = 0
+
+
+@dataclass
+class Bundle:
+    """A base model in parts. Each part opens at first use and can be let go again.
+
+    `loaders` opens a part and `identities` hashes its weights. `trainable` are the parts that take LoRA; their names are the prefixes in exported
+    files. `facts` is what the model's files say of it: resolution, prediction type, title. `blend` takes the strengths of each row of a batch;
+    whoever attaches LoRA sets it.
+    """
+
+    source: Path
+    device: "torch.device"
+    dtype: "torch.dtype"
+    loaders: Mapping[str, Callable[[], Any]]
+    identities: Mapping[str, Callable[[], str]]
+    trainable: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+    blend: Callable[[Sequence[tuple[float, ...]]], object] = tuple
+    _open: dict[str, Any] = field(default_factory=dict)
+    _known: dict[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, part: str) -> Any:
+        if part not in self._open:
+            self._open[part] = self.loaders[part]()
+        return self._open[part]
+
+    @property
+    def opened(self) -> frozenset[str]:
+        """The parts that are in memory."""
+        return frozenset(self._open)
+
+    def release(self, *parts: str) -> None:
+        """Let parts go; they open again at their next use."""
+        for part in parts:
+            self._open.pop(part, None)
+
+    def identity(self, part: str) -> str:
+        """A hash of the part's weights, without opening it."""
+        if part not in self._known:
+            self._known[part] = self.identities[part]()
+        return self._known[part]
+
+
+class Family(Protocol):
+    """One kind of model. Stateless: everything is in the bundle."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    task: ClassVar[Literal["image-generation", "text-generation"]]
+    defaults: ClassVar[dict[str, Any]]
+    settings: ClassVar[frozenset[str]]
+    names: ClassVar[Names]
+
+    def load(self, source: Path, device: "torch.device", dtype: "torch.dtype") -> Bundle:
+        """The base model at `source`, nothing of it opened yet. Raises ModelError."""
+
+    def targets(self, bundle: Bundle, config: Config) -> list[str]:
+        """The layers that take LoRA, as `part.path.of.layer`."""
+
+    def encode(self, bundle: Bundle, kind: Literal["picture", "text", "tokens"], items: "Sequence[Picture | str]") -> list[Row]:
+        """One row per item, on the CPU. What is slow here is kept on disk by the caller."""
+
+    def collate(self, rows: Sequence[Row], config: Config) -> Batch:
+        """Rows of one shape as a batch on the CPU; `count` [B] is how much each example weighs in the mean."""
+
+    def draw(self, bundle: Bundle, batch: Batch, rng: "torch.Generator", config: Config, at: float | None = None) -> Batch:
+        """The batch with every random number of a step in it. `at` in 0..1 fixes the timestep, for validation."""
+
+    def loss(self, bundle: Bundle, batch: Batch) -> "Tensor":
+        """Loss per example, [B]: pure, no randomness, no host read, static shapes."""
+
+    def sample(self, bundle: Bundle, prompts: Sequence[Prompt]) -> Iterator[Piece]:
+        """What the model makes of the prompts, as it comes."""

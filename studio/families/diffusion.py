@@ -1,0 +1,111 @@
+"""What image families share, as functions: pictures to latents, noise, targets, weights, and hashes of weights on disk."""
+
+import hashlib
+import json
+import mmap
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+def pixels(images: "Sequence[Image]") -> "Tensor":
+    """RGB pictures of one size → [B, 3, H, W] in -1..1, float32."""
+    import numpy as np
+    import torch
+
+    stacked = np.stack([np.asarray(image.convert("RGB")) for image in images])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def picture(tensor: "Tensor") -> "Image":
+    """[3, H, W] in -1..1 → picture."""
+    from PIL.Image import fromarray
+
+    return fromarray(((tensor.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy())
+
+
+def encode_latents(vae: Any, batch: "Tensor") -> "tuple[Tensor, Tensor]":
+    """Mean and standard deviation of the VAE's posterior, unscaled, on the CPU in float32. [B, 3, H, W] → two of [B, C, h, w]."""
+    import torch
+
+    with torch.no_grad():
+        posterior = vae.encode(batch.to(vae.device, torch.float32)).latent_dist
+    return posterior.mean.float().cpu(), posterior.std.float().cpu()
+
+
+def cumulative_alphas(scheduler: dict[str, Any]) -> "Tensor":
+    """ᾱ_t of the training schedule, [T] in float32. Ho et al. 2020, section 2."""
+    from diffusers import DDPMScheduler
+
+    known = ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "trained_betas", "rescale_betas_zero_snr")
+    result: Tensor = DDPMScheduler(**{key: scheduler[key] for key in known if scheduler.get(key) is not None}).alphas_cumprod
+    return result
+
+
+def timesteps(batch: int, total: int, rng: "torch.Generator", at: float | None = None) -> "Tensor":
+    """[B] integers below `total`: one from each of B equal parts, each example equally likely in each part; or all at `at` × total.
+
+    Spreading a batch over the timesteps leaves their distribution uniform and takes noise out of the loss.
+    """
+    import torch
+
+    if at is not None:
+        return torch.full((batch,), min(total - 1, int(at * total)))
+    part = torch.randperm(batch, generator=rng)
+    return ((part + torch.rand(batch, generator=rng)) * (total / batch)).long().clamp_(max=total - 1)
+
+
+def noise_like(latents: "Tensor", rng: "torch.Generator", offset: float = 0.0) -> "Tensor":
+    """Gaussian noise, with the mean of each channel shifted by `offset` × a number of its own (Guttenberg 2023)."""
+    import torch
+
+    noise = torch.randn(latents.shape, generator=rng)
+    if offset:
+        noise += offset * torch.randn((*latents.shape[:2], 1, 1), generator=rng)
+    return noise
+
+
+def noisy_and_target(x0: "Tensor", epsilon: "Tensor", alpha_bar: "Tensor", prediction: str) -> "tuple[Tensor, Tensor]":
+    """x_t = √ᾱ x₀ + √(1-ᾱ) ε, and what the model is to say of it: ε, or v = √ᾱ ε - √(1-ᾱ) x₀ (Salimans & Ho 2022). All [B, C, h, w]."""
+    a, s = alpha_bar.sqrt().view(-1, 1, 1, 1), (1 - alpha_bar).sqrt().view(-1, 1, 1, 1)
+    return a * x0 + s * epsilon, a * epsilon - s * x0 if prediction == "v_prediction" else epsilon
+
+
+def snr_weights(alpha_bar: "Tensor", gamma: float | None, prediction: str) -> "Tensor":
+    """Min-SNR-γ weights per example, [B]; ones without γ. Hang et al. 2023, equation 8 and its form for v."""
+    import torch
+
+    if gamma is None:
+        return torch.ones_like(alpha_bar)
+    snr = alpha_bar / (1 - alpha_bar)
+    return snr.clamp(max=gamma) / (snr + 1 if prediction == "v_prediction" else snr.clamp(min=1e-8))
+
+
+def weights_digest(path: Path, wanted: Callable[[str], bool] = bool) -> str:
+    """sha256 over names, shapes and bytes of the wanted tensors of a safetensors file, which is mapped and not loaded."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        (length,) = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8 : 8 + length])
+        for name in sorted(header):
+            if name != "__metadata__" and wanted(name):
+                start, end = header[name]["data_offsets"]
+                digest.update(f"{name}{header[name]['dtype']}{header[name]['shape']}".encode())
+                with memoryview(data) as view, view[8 + length + start : 8 + length + end] as part:
+                    digest.update(part)
+    return digest.hexdigest()
+
+
+def files_digest(paths: Sequence[Path]) -> str:
+    """sha256 over the contents of files, in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,29 @@
+"""Where things lie: datasets, models, runs and cache below the workspace ($STUDIO_HOME, else ./workspace)."""
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """The workspace. Read anew each time, so that tests and servers can move it."""
+    return Path(os.environ.get("STUDIO_HOME") or "workspace").expanduser().absolute()
+
+
+def runs() -> Path:
+    """One folder a run."""
+    return home() / "runs"
+
+
+def models() -> Path:
+    """Base models and LoRA files that the user put there."""
+    return home() / "models"
+
+
+def cache() -> Path:
+    """Encoded rows and unpacked archives, by content. Safe to delete."""
+    return home() / "cache"
+
+
+def presets() -> Path:
+    """The presets that ship with the project."""
+    return Path(__file__).parent.parent / "presets"

@@ -1,0 +1,57 @@
+"""What is absent in a config, made definite: from the family, the base model's own files and the machine. A run stores the whole."""
+
+from pathlib import Path
+from typing import Any
+
+from studio import families
+from studio.config import OPTIONAL, Config
+from studio.device import device, precision, set_threads
+from studio.errors import InputError
+from studio.families.base import Bundle, Family
+from studio.language import say
+
+
+def open_base(config: Config) -> tuple[Family, Bundle]:
+    """The family and the base model of a config, nothing of it in memory yet."""
+    from studio.device import dtype
+
+    source = families.find(config.base_model)
+    family = families.get(config.family or families.recognise(source))
+    on = device()
+    bundle = family.load(source, on, dtype(precision(config.mixed_precision, on)))
+    if config.prediction_type:
+        bundle.facts["prediction_type"] = config.prediction_type
+    return family, bundle
+
+
+def complete(config: Config) -> Config:
+    """The config with nothing left to chance: later changes of defaults don't reach a stored run. Paths become absolute."""
+    family, bundle = open_base(config)
+    if config.task_type not in (None, family.task):
+        raise InputError(
+            say("task_type: {task} doesn't fit {base}, which is for {other}.", task=config.task_type, base=config.base_model, other=family.task),
+            say("Leave task_type out, or choose another base_model."),
+        )
+    if strange := sorted(config.model_fields_set & OPTIONAL - family.settings):
+        raise InputError(say("{settings}: means nothing for {family}.", settings=", ".join(strange), family=family.title), say("Leave it out."))
+    found: dict[str, Any] = {key: value for key, value in family.defaults.items() if key not in config.model_fields_set}
+    found |= {
+        "family": family.name,
+        "task_type": family.task,
+        "resolution": config.resolution or found.get("resolution") or bundle.facts["resolution"],
+        "prediction_type": bundle.facts["prediction_type"],
+        "lora_alpha": config.alpha,
+        "mixed_precision": precision(config.mixed_precision, bundle.device),
+        "threads": set_threads(config.threads),
+    }
+    if config.train_text_encoder:
+        found["text_encoder_lr"] = config.text_encoder_lr or config.learning_rate / 2
+    for name in ("train_data_dir", "metadata_path", "init_lora", "output_dir"):
+        if path := getattr(config, name):
+            found[name] = Path(path).expanduser().absolute()
+    if Path(config.base_model).expanduser().exists() and config.base_model != "pocket":
+        found["base_model"] = str(Path(config.base_model).expanduser().absolute())
+    step = bundle.facts["step"]
+    if found["resolution"] % step:
+        raise InputError(say("resolution: must be a multiple of {step} for this model (got {value})", step=step, value=found["resolution"]))
+    return Config.model_validate({**config.model_dump(), **found})

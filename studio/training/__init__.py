@@ -1,0 +1,1 @@
+"""A family and its data → weights."""

@@ -1,0 +1,143 @@
+"""From examples to rows in memory: every picture and every text is encoded once, kept on disk by content, and found there the next time."""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Literal
+
+import torch
+from PIL.Image import Image, Transpose
+
+from studio.config import Config
+from studio.data import buckets, captions, images
+from studio.data.examples import Example
+from studio.device import free_memory
+from studio.events import Event, Progress
+from studio.families.base import Bundle, Family, Picture, Row
+from studio.language import say
+from studio.training.batches import Batches, derive
+from studio.training.cache import RowCache, key
+
+VARIANTS = 8  # how many orders of a caption's tags are encoded when they are shuffled
+ON_GPU_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How an example can be shown: its bucket, its pictures (as it is, and mirrored), and its texts (by variant)."""
+
+    bucket: tuple[int, int]
+    pictures: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a trainer reads: rows by key, how each example is shown, and the batches of both sets."""
+
+    rows: Mapping[str, Row]
+    shown: Sequence[Shown]
+    empty: str
+    batches: Batches
+    held_out: Sequence[int]
+    trained_share: float
+    encoded: int
+
+    def batch(self, number: int, config: Config) -> list[Row]:
+        """The rows of training batch `number`: a function of the seed and the number alone."""
+        rng = Random(derive(config.seed, "shown", number))
+        return [self._row(index, rng, config) for index in self.batches.at(number)]
+
+    def held_out_row(self, index: int) -> Row:
+        """An example as validation sees it: always the same."""
+        shown = self.shown[index]
+        return {**self.rows[shown.pictures[0]], **self.rows[shown.texts[0]]}
+
+    def _row(self, index: int, rng: Random, config: Config) -> Row:
+        shown = self.shown[index]
+        picture, text, dropped = rng.choice(shown.pictures), rng.choice(shown.texts), rng.random() < config.caption_dropout
+        return {**self.rows[picture], **self.rows[self.empty if dropped else text]}
+
+
+def prepare(
+    config: Config, family: Family, bundle: Bundle, sets: tuple[Sequence[Example], Sequence[Example], float], folder: Path
+) -> Generator[list[Event], None, Prepared]:
+    """Encode what the cache below `folder` doesn't hold; yields progress and returns `Prepared`.
+
+    `sets` are the training examples, the held-out ones and the share of these that is trained on all the same. The parts that only encode are
+    let go, and never opened when every row was there.
+    """
+    train, held_out, trained_share = sets
+    examples = [*train, *held_out] if not trained_share else list(train)
+    cache = RowCache(folder)
+    pictures: dict[str, Picture] = {}
+    texts: dict[str, str] = {}
+    text_kind: Literal["text", "tokens"] = "tokens" if config.train_text_encoder else "text"
+    text_key = partial(key, family.name, text_kind, bundle.identity("text_encoder"), bundle.dtype)
+    shown = [_shown(example, config, bundle, pictures, texts, text_key) for example in examples]
+    empty = text_key("")
+    texts[empty] = ""
+    rows: dict[str, Row] = {}
+    encoded = 0
+    jobs: list[tuple[Literal["picture", "text", "tokens"], dict[str, Picture] | dict[str, str], str]] = [
+        ("picture", pictures, say("Encoding pictures")),
+        (text_kind, texts, say("Encoding captions")),
+    ]
+    for kind, wanted, what in jobs:
+        missing = []
+        for name in wanted:
+            row = None if kind == "tokens" else cache.get(name)
+            if row is None:
+                missing.append(name)
+            else:
+                rows[name] = row
+        at_once = ON_GPU_AT_ONCE if bundle.device.type == "cuda" and kind != "picture" else 1  # alone, a row has the same bits in any company
+        for first in range(0, len(missing), at_once):
+            names = missing[first : first + at_once]
+            made = family.encode(bundle, kind, [wanted[name] for name in names])
+            for name, row in zip(names, made, strict=True):
+                rows[name] = {part: tensor.clone() for part, tensor in row.items()}
+                if kind != "tokens":
+                    cache.put(name, row)
+            encoded += len(names)
+            yield [Progress(what=what, done=len(wanted) - len(missing) + first + len(names), total=len(wanted))]
+    bundle.release("vae", *(() if config.train_text_encoder else ("text_encoder",)))
+    free_memory(bundle.device)
+    order = list(range(len(train))) * config.num_repeats
+    by_bucket: dict[tuple[int, int], list[int]] = {}
+    for index in order:
+        by_bucket.setdefault(shown[index].bucket, []).append(index)
+    batches = Batches(tuple(by_bucket[bucket] for bucket in sorted(by_bucket)), config.batch_size, config.seed)
+    position = {example: index for index, example in enumerate(examples)}
+    held = [position[example] for example in held_out]
+    return Prepared(rows, shown, empty, batches, held, trained_share, encoded)
+
+
+def _shown(example: Example, config: Config, bundle: Bundle, pictures: dict[str, Picture], texts: dict[str, str], text_key: "partial[str]") -> Shown:
+    resolution = config.resolution or bundle.facts["resolution"]
+    bucket = buckets.bucket_for(example.size, resolution, bundle.facts["step"], config.enable_bucket)
+    crop = buckets.fit(example.size, bucket)
+    names = []
+    for flipped in (False, True) if config.random_flip else (False,):
+        content = key("picture", bundle.identity("vae"), example.content, crop, flipped)
+        pictures[content] = Picture(partial(_read, example.path, crop, flipped), content)
+        names.append(content)
+    variants = [example.caption]
+    if config.shuffle_tags:
+        rng = Random(derive(config.seed, "tags", example.caption))
+        variants = [captions.shuffled(example.caption, config.keep_tokens, rng) for _ in range(VARIANTS)]
+    for variant in variants:
+        texts[text_key(variant)] = variant
+    return Shown(bucket, tuple(names), tuple(text_key(variant) for variant in variants))
+
+
+def _read(path: Path, crop: buckets.Crop, flipped: bool) -> Image:
+    picture = buckets.cut(images.load(path), crop)
+    return picture.transpose(Transpose.FLIP_LEFT_RIGHT) if flipped else picture
+
+
+def seeded(*words: object) -> torch.Generator:
+    """A generator on the CPU whose numbers follow from the words."""
+    return torch.Generator().manual_seed(derive(*words))
