@@ -8,7 +8,7 @@ from pathlib import Path
 from studio import home
 from studio.errors import InputError, ModelError
 from studio.families.base import Family
-from studio.formats import fingerprints, gate
+from studio.formats import fingerprints
 from studio.language import say
 
 FAMILIES = {"sd": "studio.families.sd:StableDiffusion"}
@@ -63,7 +63,7 @@ def recognise(source: Path) -> str:
             raise ModelError(say("{path}: can't be read.", path=index), say("Download the model again.")) from None
         found = PIPELINES.get(kind)
     else:
-        kind = fingerprints.recognise_base(gate.check_safetensors(source)) or ""
+        kind = fingerprints.check_base(source)
         found = BASES.get(kind)
     if found is None:
         known = ", ".join(get(name).title for name in FAMILIES)

@@ -19,13 +19,13 @@ from transformers.utils import logging
 
 from studio.config import Config
 from studio.errors import InputError, ModelError
-from studio.families import diffusion
+from studio.families import clip, diffusion
 from studio.families.base import Batch, Bundle, Picture, Piece, Prompt, Row
+from studio.families.clip import ASSETS
 from studio.formats import fingerprints, gate
 from studio.formats.names import Names
 from studio.language import say
 
-ASSETS = Path(__file__).parent / "assets"
 LAYOUTS = {"sd1": "sd15", "sd2": "sd21"}
 TARGETS = {
     "attention": ("to_q", "to_k", "to_v", "to_out.0"),
@@ -51,8 +51,16 @@ class StableDiffusion:
     names: ClassVar[Names] = Names(
         kohya={"unet": "lora_unet", "text_encoder": "lora_te"},
         inserted={"text_encoder": "text_model."},
+        words=(
+            *("down_blocks", "mid_block", "up_blocks", "transformer_blocks", "to_q", "to_k", "to_v", "to_out", "proj_in", "proj_out"),
+            *("time_emb_proj", "conv_shortcut", "conv_in", "conv_out", "time_embedding", "linear_1", "linear_2"),
+            *("text_model", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj"),
+        ),
         also={"lora_te1": "text_encoder"},
-        older={"unet": {"to_out": "to_out.0"}},
+        older={
+            "unet": {"to_out": "to_out.0"},
+            "text_encoder": {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"},
+        },
         apart=("conv1", "conv2", "conv"),
     )
 
@@ -219,7 +227,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _layout(single: Path) -> str:
-    kind = fingerprints.recognise_base(gate.check_safetensors(single)) or ""
+    kind = fingerprints.check_base(single)
     if kind not in LAYOUTS:
         raise ModelError(say("{path}: is no Stable Diffusion 1.x or 2.x checkpoint.", path=single), say("Choose another base model."))
     return kind
@@ -295,13 +303,7 @@ def _text_encoder_from(single: Path, folder: Path, dtype: torch.dtype) -> Any:
 def _open_tokenizer(folder: Path) -> Any:
     settings = _read_json(folder, "tokenizer/tokenizer_config.json")
     if folder.is_relative_to(ASSETS):
-        clip = ASSETS / "clip"
-        return CLIPTokenizer(
-            vocab=str(clip / "vocab.json"),
-            merges=str(clip / "merges.txt"),
-            pad_token=settings["pad_token"],
-            model_max_length=settings["model_max_length"],
-        )
+        return clip.tokenizer(settings["pad_token"], settings["model_max_length"])
     with _loading:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     size = _read_json(folder, "text_encoder/config.json").get("vocab_size", 49408)

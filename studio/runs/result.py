@@ -19,10 +19,11 @@ def write(run: Run, family: Family, bundle: Bundle, layers: Mapping[str, LoraLay
     now = datetime.now(UTC)
     facts = {
         **config.model_dump(include={"lora_dropout", "epochs", "batch_size", "gradient_accumulation_steps", "gradient_checkpointing"}),
-        **config.model_dump(include={"learning_rate", "text_encoder_lr", "optimizer", "lr_scheduler", "warmup_steps", "max_grad_norm", "seed"}),
+        **config.model_dump(include={"learning_rate", "optimizer", "lr_scheduler", "warmup_steps", "max_grad_norm", "seed"}),
         **config.model_dump(
             include={"mixed_precision", "snr_gamma", "noise_offset", "caption_dropout", "resolution", "prediction_type", "lora_rank"}
         ),
+        "text_encoder_lr": config.text_encoder_lr if config.train_text_encoder else None,
         "name": run.name,
         "run": state.id,
         "kind": bundle.facts["kind"],
@@ -35,7 +36,6 @@ def write(run: Run, family: Family, bundle: Bundle, layers: Mapping[str, LoraLay
         "date": now.isoformat(timespec="seconds"),
         "base_model": config.base_model,
         "trigger_phrase": config.caption_prefix.strip(" ,") or None,
-        "description": config.purpose or None,
     }
     ours, others = run.folder / DIFFUSERS, run.folder / "exports" / f"{run.name}.safetensors"
     others.parent.mkdir(exist_ok=True)

@@ -152,7 +152,7 @@ def attach(bundle: Bundle, targets: Sequence[str], config: Config) -> Lora:
     """Fresh adapters on `targets`, which change nothing yet. Convolutions larger than 1 × 1 take `conv_rank` with the same strength."""
     lora = Lora({}, "0")
     blend = Blend(bundle.device)
-    scale = config.alpha / (math.sqrt(config.lora_rank) if config.use_rslora else config.lora_rank)
+    scale = scale_of(config)
     for number, name in enumerate(targets):
         layer = _wrap(bundle, name, blend, config.lora_dropout)
         shape = layer.weight.shape
@@ -164,6 +164,11 @@ def attach(bundle: Bundle, targets: Sequence[str], config: Config) -> Lora:
         lora.layers[name] = layer
     bundle.blend = blend
     return lora
+
+
+def scale_of(config: Config) -> float:
+    """What up @ down is multiplied by: alpha / rank, or alpha / √rank with rsLoRA (Kalajdzievski 2023)."""
+    return config.alpha / (math.sqrt(config.lora_rank) if config.use_rslora else config.lora_rank)
 
 
 def attach_files(bundle: Bundle, files: Sequence[Mapping[str, LoraLayer]]) -> None:

@@ -1,0 +1,374 @@
+"""The command line: one function a command."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from studio import __version__, fields
+from studio.errors import InputError, StudioError
+from studio.events import Event, Progress
+from studio.fields import Given
+from studio.language import say
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from studio.results.generate import Look, LoraChoice
+    from studio.runs.run import Run
+
+Command = Callable[[argparse.Namespace], int | None]
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command. Returns the exit code: 0, 2 input, 3 environment, 4 run failed."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait don't keep a core from others; read when torch starts
+    if not words:
+        print(
+            say("The app comes next. Until then everything is on the command line; begin with:"),
+            "\n\n    python studio.py demo\n    python studio.py --help",
+        )
+        return 0
+    arguments, flags = _parser(words).parse_known_args(words)
+    arguments.flags = flags
+    try:
+        if arguments.flags and arguments.command is not train:
+            raise InputError(
+                say("Not understood: {words}", words=" ".join(arguments.flags)), say("See `python studio.py {name} --help`.", name=words[0])
+            )
+        code: int = arguments.command(arguments) or 0
+        return code
+    except StudioError as error:
+        from studio.terminal import complain
+
+        complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(say("Ended."), file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train a LoRA from a settings file, a preset, flags, or all three: flags win over the file, the file over the preset."""
+    layers = []
+    if arguments.preset:
+        from studio.runs import presets
+
+        layers.append(presets.load(arguments.preset).settings)
+    if arguments.config:
+        layers.append(fields.read_yaml(arguments.config))
+    layers.append(fields.read_flags(arguments.flags))
+    if not any(layers):
+        raise InputError(say("Nothing is said of what to train."), say("Give --config FILE, or try `python studio.py demo`."))
+    config = fields.build(*layers)
+    from studio.runs import run
+    from studio.runs.resolve import complete
+
+    _carry_out(run.create(complete(config)))
+
+
+def resume(arguments: argparse.Namespace) -> None:
+    """Go on with a run from its newest checkpoint."""
+    from studio.runs import run
+
+    found = run.find(arguments.run)
+    if found.state.status == "finished":
+        print(say("Run {id} is finished: nothing is left to do.", id=found.id))
+        return
+    _carry_out(found, arguments.anyway)
+
+
+def stop(arguments: argparse.Namespace) -> None:
+    """Ask a run to save and stop."""
+    from studio.runs import run
+
+    found = run.find(arguments.run)
+    status = found.state.status
+    if status not in ("queued", *run.LIVE):
+        raise InputError(say("Run {id} is not being trained: it is {status}.", id=found.id, status=say(status)))
+    found.request_stop()
+    print(say("Run {id} saves and stops.", id=found.id))
+
+
+def runs(arguments: argparse.Namespace) -> None:
+    """List all runs."""
+    from studio.runs import run
+
+    rows: list[dict[str, Any]] = []
+    for found in run.listed():
+        state, (step, steps) = found.state, found.progress()
+        rows.append(
+            {
+                "id": state.id,
+                "status": state.status,
+                "step": step,
+                "steps": steps,
+                "created": state.created,
+                "folder": str(found.folder),
+                "error": state.error,
+            }
+        )
+    if arguments.json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    if not rows:
+        print(say("There are no runs yet. `python studio.py demo` makes the first one."))
+    for row in rows:
+        when, fault = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"])), row["error"].partition("\n")[0]
+        print(f"{row['id']}  {when}  {say(row['status']):<12} {row['step']}/{row['steps'] or '?'}  {row['folder']}  {fault}".rstrip())
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Look at data as a run would, without training."""
+    from studio import home
+    from studio.data import report
+    from studio.families import clip
+
+    if bool(arguments.config) == bool(arguments.data):
+        raise InputError(say("Give either --config FILE or --data DIR."))
+    given = fields.read_yaml(arguments.config) if arguments.config else {}
+    if arguments.data:
+        given = {"base_model": Given("pocket", "--data"), "train_data_dir": Given(str(arguments.data), "--data")}
+    config = fields.build(given)
+    tokenizer = clip.tokenizer()
+    found = report.check(config, extract_to=home.cache() / "archives", count_tokens=lambda text: len(tokenizer(text).input_ids), limit=clip.LIMIT)
+    if arguments.json:
+        print(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+    else:
+        for line in found.lines():
+            print(line)
+        print(
+            say(
+                "{pictures} pictures, {captions} captions, {usable} to train on.",
+                pictures=found.pictures,
+                captions=found.captions,
+                usable=found.usable,
+            )
+        )
+        if not found.problems:
+            print(say("Nothing is wrong."))
+    return InputError.exit_code if found.errors else 0
+
+
+def sample(arguments: argparse.Namespace) -> None:
+    """Draw prompts at several strengths, on one sheet."""
+    from studio.results.generate import Look, choice
+
+    strengths = [_strength(word) for word in arguments.strengths.split(",")]
+    look = Look(arguments.steps, arguments.guidance, arguments.negative, arguments.width, arguments.height)
+    loras = [choice(word) for word in arguments.lora]
+    _sheet(arguments.base_model, loras, arguments.prompt, strengths, arguments.seed, look, arguments.output)
+    print(say("Drawn: {path}", path=arguments.output))
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write a run's LoRA files anew, of any checkpoint."""
+    from studio.results.export import export as write
+    from studio.runs import run
+
+    for path in write(run.find(arguments.run), arguments.step):
+        print(path)
+
+
+def presets(arguments: argparse.Namespace) -> None:
+    """List presets, or show one as a file to start from."""
+    from studio.files import write_atomically
+    from studio.runs import presets as shelf
+
+    if arguments.action == "list":
+        found = shelf.listed()
+        if arguments.json:
+            rows = [
+                {
+                    "name": preset.name,
+                    "title": say(preset.title),
+                    "about": say(preset.about),
+                    "settings": {key: given.value for key, given in preset.settings.items()},
+                }
+                for preset in found
+            ]
+            print(json.dumps(rows, ensure_ascii=False, indent=1))
+            return
+        for preset in found:
+            print(f"{preset.name:<15} {say(preset.title)}: {say(preset.about)}")
+        return
+    text = shelf.template(shelf.load(arguments.name))
+    if arguments.output is None:
+        print(text, end="")
+        return
+    if arguments.output.exists():
+        raise InputError(say("{path} is there already.", path=arguments.output), say("Choose another --output."))
+    write_atomically(arguments.output, text)
+    print(say("Written: {path}. Put your paths in, then: python studio.py train --config {path}", path=arguments.output))
+
+
+def demo(arguments: argparse.Namespace) -> None:
+    """Train a style on the pictures inside, on the small model inside, and draw before and after. About two minutes without a GPU."""
+    from studio.results import demo as example
+    from studio.results.generate import LoraChoice
+    from studio.runs import run
+    from studio.runs.resolve import complete
+    from studio.runs.result import DIFFUSERS
+
+    made = run.create(complete(example.config()))
+    _carry_out(made)
+    if made.state.status != "finished":
+        return
+    loras = [LoraChoice(made.folder / DIFFUSERS)]
+    pictures = _sheet("pocket", loras, example.prompts(), example.STRENGTHS, example.SEED, example.LOOK, arguments.output)
+    print(example.verdict(pictures))
+    print()
+    print(say("Before and after, of things that were not in the training set: {path}", path=arguments.output))
+    print(say("The run, with its settings, losses and checkpoints: {path}", path=made.folder))
+    print(say("Next:"))
+    lora = made.folder / DIFFUSERS
+    draw = f"python studio.py sample --base_model pocket --lora {lora}:0.8 --strengths 0,1 --steps 15 --guidance 4"
+    print(f'    {draw} --prompt "a blue car" --output car.png')
+    print("    python studio.py presets list")
+    print("    python studio.py train --help")
+
+
+def doctor(_: argparse.Namespace) -> int:
+    """Say what this machine has, and what is missing."""
+    from studio.runs.environment import examine
+
+    lines, fine = examine()
+    print("\n".join(lines))
+    return 0 if fine else 3
+
+
+def _carry_out(run: "Run", anyway: bool = False) -> None:
+    """Train a run in this process. Ctrl-C and SIGTERM save first; a second Ctrl-C ends at once."""
+    from studio.runs.execute import execute
+    from studio.terminal import show
+
+    def ask(_: int, __: FrameType | None) -> None:
+        if run.stop_requested:
+            raise KeyboardInterrupt
+        run.request_stop()
+        print("\n" + say("Saving, then stopping. Ctrl-C again ends at once."), file=sys.stderr)
+
+    print(say("Run {id} in {folder}", id=run.id, folder=run.folder), file=sys.stderr)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        show(execute(run, anyway))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if run.state.status == "stopped":
+        print(say("Stopped. Go on with: python studio.py resume {id}", id=run.id))
+    else:
+        from studio.runs.result import DIFFUSERS
+
+        print(say("Your LoRA: {path}", path=run.folder / "exports" / f"{run.name}.safetensors"))
+        print(say("For diffusers: {path}", path=run.folder / DIFFUSERS))
+
+
+def _sheet(
+    base_model: str, loras: "list[LoraChoice]", prompts: list[str], strengths: list[float], seed: int, look: "Look", output: Path
+) -> "list[list[Image]]":
+    """Draw prompts × strengths with a bar, and write the sheet. Returns the pictures by prompt and strength."""
+    from studio.results import compare
+    from studio.results.generate import Request, draw
+    from studio.terminal import show
+
+    requests = [Request(prompt, strength, seed) for prompt in prompts for strength in strengths]
+    pictures: dict[int, Image] = {}
+
+    def follow() -> Iterator[list[Event]]:
+        for piece in draw(base_model, loras, requests, look):
+            if piece.image is not None:
+                pictures[piece.index] = piece.image
+            part = len(pictures) + (piece.done / piece.total if piece.total else 0)
+            yield [Progress(what=say("Drawing"), done=round(part * 100), total=len(requests) * 100)]
+
+    show(follow())
+    rows = [[pictures[row * len(strengths) + column] for column in range(len(strengths))] for row in range(len(prompts))]
+    about = json.dumps(
+        {
+            "base_model": base_model,
+            "lora": [f"{lora.path.name}:{lora.strength:g}" for lora in loras],
+            "prompts": prompts,
+            "strengths": strengths,
+            "seed": seed,
+            **vars(look),
+        },
+        ensure_ascii=False,
+    )
+    compare.save(compare.sheet(rows, prompts, [say("strength {strength}", strength=f"{strength:g}") for strength in strengths]), output, about)
+    return rows
+
+
+def _strength(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise InputError(say("--strengths: {word} is no number.", word=word), say("Write --strengths 0,0.5,1.")) from None
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "studio.py",
+        description=say("LoRA Studio: pictures in, a LoRA out. `python studio.py COMMAND --help` says more."),
+        epilog=say("Exit codes: 0 done, 2 something given is wrong, 3 the machine lacks something, 4 the run failed.")
+        + " "
+        + say("STUDIO_HOME is the workspace, STUDIO_LANGUAGE the language (en, zh)."),
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"LoRA Studio {__version__}")
+    commands = parser.add_subparsers(metavar=say("COMMAND"), required=True)
+
+    def command(run: Command, name: str) -> argparse.ArgumentParser:
+        about = say(run.__doc__ or "")
+        found = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        found.set_defaults(command=run)
+        return found
+
+    command(demo, "demo").add_argument("--output", type=Path, default=Path("before-after.png"), help=say("where the picture goes"))
+    sub = command(train, "train")
+    sub.add_argument("--config", type=Path, help=say("settings as YAML, one `name: value` per line"))
+    sub.add_argument("--preset", help=say("a preset's name, or its file"))
+    if {"-h", "--help"} & set(words):
+        fields.add_flags(sub)
+    sub = command(resume, "resume")
+    sub.add_argument("run", help=say("a run's id or folder"))
+    sub.add_argument("--anyway", action="store_true", help=say("also when data or base model have changed since"))
+    command(stop, "stop").add_argument("run", help=say("a run's id or folder"))
+    command(runs, "runs").add_argument("--json", action="store_true", help=say("as JSON"))
+    sub = command(check, "check")
+    sub.add_argument("--config", type=Path, help=say("settings as YAML, one `name: value` per line"))
+    sub.add_argument("--data", type=Path, help=say("folder or zip with pictures"))
+    sub.add_argument("--json", action="store_true", help=say("as JSON"))
+    _add_sample(command(sample, "sample"))
+    sub = command(export, "export")
+    sub.add_argument("run", help=say("a run's id or folder"))
+    sub.add_argument("--step", type=int, help=say("the checkpoint's step; the newest when absent"))
+    actions = command(presets, "presets").add_subparsers(dest="action", required=True, metavar="list|show")
+    actions.add_parser("list", help=say("all presets")).add_argument("--json", action="store_true", help=say("as JSON"))
+    sub = actions.add_parser("show", help=say("one preset as a commented file"))
+    sub.add_argument("name", help=say("a preset's name, or its file"))
+    sub.add_argument("--output", type=Path, help=say("a new file to write"))
+    command(doctor, "doctor")
+    return parser
+
+
+def _add_sample(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--base_model", required=True, help=say("file, folder, Hub id or pocket"))
+    sub.add_argument("--lora", action="append", default=[], metavar="FILE[:STRENGTH]", help=say("a LoRA file or a run; may be repeated"))
+    sub.add_argument("--prompt", action="append", required=True, help=say("may be repeated, and hold <lora:name:0.8>"))
+    sub.add_argument("--strengths", default="0,0.5,1", help=say("factors on all LoRA, one column each [0,0.5,1]"))
+    sub.add_argument("--seed", type=int, default=0, help=say("the same noise for all pictures [0]"))
+    sub.add_argument("--steps", type=int, default=20, help=say("sampling steps [20]"))
+    sub.add_argument("--guidance", type=float, default=7.0, help=say("how closely to follow the prompt [7]"))
+    sub.add_argument("--negative", default="", help=say("what not to draw"))
+    sub.add_argument("--width", type=int, default=0, help=say("pixels; the base model's own when absent"))
+    sub.add_argument("--height", type=int, default=0, help=say("pixels; the base model's own when absent"))
+    sub.add_argument("--output", type=Path, required=True, help=say("PNG file"))

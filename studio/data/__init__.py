@@ -1,0 +1,1 @@
+"""Files → examples, and what is wrong with them."""

@@ -1,0 +1,205 @@
+"""The room's front door: from a folder or zip and its captions to examples, or to all that is wrong with them."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from studio.config import Config
+from studio.data.captions import SIDECARS, Captions, joined, read_captions
+from studio.data.images import Look, examine
+from studio.data.importing import archive_findings, open_folder
+from studio.data.listing import Listing, scan
+from studio.data.problems import FaultyDataError, Problem, Severity, shown
+from studio.data.sameness import kept_apart, same_content
+from studio.language import say
+
+MOST_THREADS = 16
+"""A picture of 64 million pixels takes 256 MB while it is decoded, in each thread."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture and its text, ready to be encoded.
+
+    `name` is relative to the dataset's folder; `content` is the sha256 of the file's bytes in hex; `size` is width and height
+    with the picture upright; `caption` has caption_prefix and caption_suffix on it.
+    """
+
+    path: Path
+    name: str
+    content: str
+    size: tuple[int, int]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a run learns from, in the order of the names. `findings` are warnings: they stop nothing."""
+
+    folder: Path
+    examples: tuple[Example, ...]
+    findings: tuple[Problem, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the pictures' bytes and the captions, in order: other names or folders change nothing."""
+        total = hashlib.sha256()
+        for example in self.examples:
+            text = hashlib.sha256(example.caption.encode("utf-8", "surrogatepass")).hexdigest()
+            total.update(f"{example.content} {text}\n".encode())
+        return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A whole look at a dataset: what can be trained on, and everything that is wrong. `found` counts pictures,
+    `captioned` those with a caption that isn't empty."""
+
+    folder: Path
+    found: int
+    captioned: int
+    examples: tuple[Example, ...]
+    problems: tuple[Problem, ...]
+
+
+def unwatched(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def gather(config: Config, progress: Progress = unwatched, extract_to: Path | None = None) -> Dataset:
+    """The examples that `config` describes. Every picture is decoded once, in threads; `progress(done, total)` counts them.
+
+    `extract_to` is where a zip is unpacked. Raises FaultyDataError (a DataError) with all errors there are.
+    """
+    seen = survey(config, progress, extract_to)
+    errors = [problem for problem in seen.problems if problem.severity == "error"]
+    if errors:
+        raise FaultyDataError(errors)
+    return Dataset(seen.folder, seen.examples, seen.problems)
+
+
+def survey(config: Config, progress: Progress = unwatched, extract_to: Path | None = None) -> Survey:
+    """Look at everything. Faults are in the result; only a source that can't be opened raises (FaultyDataError, MachineError)."""
+    folder = open_folder(config.train_data_dir, extract_to)
+    listing = scan(folder)
+    captions = read_captions(folder, listing, config.metadata_path)
+    names = sorted({*listing.pictures, *captions.texts})
+    problems = [*archive_findings(config.train_data_dir), *listing.problems, *captions.problems]
+    problems += _without_caption(config, names, captions, listing)
+    wanted = [name for name in names if config.missing_captions != "skip" or captions.texts.get(name)]
+    looks, unreadable = _examine(folder, wanted, config, progress)
+    examples = tuple(
+        Example(folder / name, name, look.content, look.size, joined(config.caption_prefix, captions.texts.get(name, ""), config.caption_suffix))
+        for name, look in looks.items()
+    )
+    problems += unreadable
+    problems += [_animated(name) for name, look in looks.items() if look.animated]
+    problems += kept_apart(names)
+    problems += same_content([(example.name, example.content, example.caption) for example in examples])
+    problems += _too_few(folder, names, examples)
+    return Survey(folder, len(names), sum(1 for name in names if captions.texts.get(name)), examples, tuple(problems))
+
+
+def split(examples: Sequence[Example], share: float, seed: int) -> tuple[tuple[Example, ...], tuple[Example, ...], float]:
+    """Examples to train on, examples to measure the loss on, and the share of the latter that is trained on too.
+
+    The same for the same seed and pictures, whatever their names. Pictures of the same content stay together. At least 2 are held
+    out, and at least 4, and at least half of all, are left to train on. Where there are too few for that, all are trained on,
+    and up to 4 of them are measured: the last number is 1 then, else 0. With `share` 0 nothing is held out.
+    """
+    everything = tuple(examples)
+    if share == 0 or not everything:
+        return everything, (), 0.0
+    most = len(everything) - max(4, (len(everything) + 1) // 2)
+    wanted = min(max(2, round(share * len(everything))), most)
+    counts = Counter(example.content for example in everything)
+    held: set[str] = set()
+    size = 0
+    for content in sorted(counts, key=lambda content: hashlib.sha256(f"{seed} {content}".encode()).digest()):
+        if size < wanted and size + counts[content] <= most:
+            held.add(content)
+            size += counts[content]
+    if size < 2:
+        count = min(4, len(everything))
+        return everything, tuple(everything[index * len(everything) // count] for index in range(count)), 1.0
+    train = tuple(example for example in everything if example.content not in held)
+    return train, tuple(example for example in everything if example.content in held), 0.0
+
+
+def _examine(folder: Path, names: Sequence[str], config: Config, progress: Progress) -> tuple[dict[str, Look], list[Problem]]:
+    severity: Severity = "warning" if config.bad_images == "skip" else "error"
+
+    def look(name: str) -> Look | Problem:
+        try:
+            return examine(folder / name, config.resolution)
+        except FaultyDataError as refused:
+            return replace(refused.problems[0], file=shown(name), severity=severity)
+
+    looks: dict[str, Look] = {}
+    problems = []
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS), "picture")
+    try:
+        for done, (name, result) in enumerate(zip(names, pool.map(look, names), strict=True), 1):
+            if isinstance(result, Look):
+                looks[name] = result
+            else:
+                problems.append(result)
+            progress(done, len(names))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if problems:
+        problems[0] = replace(problems[0], fix=f"{problems[0].fix} {say('Or set bad_images: skip.')}")
+    return looks, problems
+
+
+def _without_caption(config: Config, names: Iterable[str], captions: Captions, listing: Listing) -> list[Problem]:
+    """A problem for each picture without a caption, or with an empty one: an error, unless the settings say what happens."""
+    if config.missing_captions == "empty" or (config.missing_captions == "refuse" and config.caption_prefix.strip()):
+        severity: Severity | None = None
+    else:
+        severity = "warning" if config.missing_captions == "skip" else "error"
+    at_fault = not captions.texts and any(problem.severity == "error" for problem in captions.problems)
+    if severity is None or at_fault:  # no list of all pictures when the one file with captions can't be read
+        return []
+    fix = _caption_fix(captions, listing)
+    problems = []
+    for name in names:
+        if name in captions.faulty:
+            continue
+        if name not in captions.texts:
+            message = say("The picture has no caption.")
+            if name in captions.elsewhere:
+                message = say("The picture has no caption in {source}; another source has one.", source=captions.source)
+            problems.append(Problem(shown(name), None, message, fix, severity, "no-caption"))
+        elif not captions.texts[name]:
+            problems.append(Problem(shown(name), None, say("The caption is empty."), fix, severity, "no-caption"))
+    return problems
+
+
+def _caption_fix(captions: Captions, listing: Listing) -> str:
+    tables = [name for name in listing.others if name.lower().endswith((".csv", ".jsonl")) and "/" not in name]
+    if captions.source == SIDECARS and tables:
+        return say("Set metadata_path if the captions are in {file}.", file=shown(tables[0]))
+    return say("Write captions on the Dataset tab, or set caption_prefix to use one phrase for all, or missing_captions: skip or empty.")
+
+
+def _animated(name: str) -> Problem:
+    return Problem(shown(name), None, say("It has several frames; the first is used."), "", "warning", "animated")
+
+
+def _too_few(folder: Path, names: Sequence[str], examples: Sequence[Example]) -> list[Problem]:
+    if not names:
+        message = say("There are no pictures in the folder.")
+        return [Problem(shown(folder), None, message, say("Put the pictures there, or correct train_data_dir."), kind="empty")]
+    if not examples:
+        return [Problem(shown(folder), None, say("No picture is left to train on."), say("Mend the pictures or captions named above."), kind="empty")]
+    if len(examples) == 1:
+        message = say("There is only one picture: the LoRA will mostly learn to repeat it.")
+        return [Problem(shown(folder), None, message, say("Five or more different pictures are better."), "warning", "few")]
+    return []

@@ -1,0 +1,82 @@
+"""What lies in a folder: pictures and everything else, by name, without opening a file."""
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from studio.data.problems import Problem, shown
+from studio.language import say
+
+READABLE = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif"})
+UNREADABLE = frozenset({".heic", ".heif", ".svg", ".svgz", ".eps", ".jxl", ".jp2", ".psd", ".cr2", ".nef", ".arw", ".dng"})
+"""Meant as pictures too: they are named in a message instead of being passed over."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Names below a folder, with `/` between parts and sorted. Hidden files and `__MACOSX` are left out."""
+
+    pictures: tuple[str, ...]
+    others: tuple[str, ...]
+    problems: tuple[Problem, ...] = ()
+
+    def find(self, name: str) -> str | None:
+        """The file that a metadata file means by `name`: exactly that, else the only one that is the same text in Unicode."""
+        if name in self._names:
+            return name
+        same = self._composed.get(unicodedata.normalize("NFC", name), [])
+        return same[0] if len(same) == 1 else None
+
+    def like(self, name: str) -> str | None:
+        """A picture that was perhaps meant by `name`: other case, or another or no ending."""
+        key = name.casefold()
+        return self._loose.get(key) or self._loose.get(str(PurePosixPath(key).with_suffix("")) if PurePosixPath(key).name else key)
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.pictures) | frozenset(self.others)
+
+    @cached_property
+    def _composed(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in (*self.pictures, *self.others):
+            found.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+        return found
+
+    @cached_property
+    def _loose(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name in self.pictures:
+            found.setdefault(name.casefold(), name)
+            found.setdefault(str(PurePosixPath(name.casefold()).with_suffix("")), name)
+        return found
+
+
+def scan(folder: Path) -> Listing:
+    """List `folder` and everything below it. Linked files count, linked folders are not followed."""
+    problems: list[Problem] = []
+    names = sorted(_walk(folder, "", problems))
+    meant = READABLE | UNREADABLE
+    pictures = tuple(name for name in names if PurePosixPath(name).suffix.lower() in meant)
+    others = tuple(name for name in names if PurePosixPath(name).suffix.lower() not in meant)
+    return Listing(pictures, others, tuple(problems))
+
+
+def _walk(folder: Path, below: str, problems: list[Problem]) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except OSError as error:
+        reason = say("The folder can't be read: {reason}", reason=error.strerror)
+        problems.append(Problem(shown(below or folder), None, reason, say("Check its permissions."), kind="folder"))
+        return
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), f"{below}{entry.name}/", problems)
+        elif entry.is_file():  # a pipe would never end, a broken link leads nowhere
+            yield below + entry.name

@@ -1,0 +1,53 @@
+"""Before and after on one sheet: a row per prompt, a column per strength."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from studio.files import write_atomically
+
+CELL = 192  # pictures smaller than this are enlarged
+GAP = 12
+TEXT = 16
+INK, PAPER = (30, 32, 38), (250, 250, 248)
+
+
+def sheet(pictures: Sequence[Sequence[Image.Image]], rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
+    """`pictures[row][column]` of one size, with the rows' prompts and the columns' heads."""
+    first = pictures[0][0]
+    scale = max(1, CELL // first.width)
+    width, height = first.width * scale, first.height * scale
+    font = ImageFont.load_default(TEXT)
+    wide = len(columns) * (width + GAP) + GAP
+    high = GAP + TEXT + GAP + len(rows) * (height + GAP + TEXT + GAP)
+    page = Image.new("RGB", (wide, high), PAPER)
+    pen = ImageDraw.Draw(page)
+    for column, head in enumerate(columns):
+        pen.text((GAP + column * (width + GAP) + width // 2, GAP), head, INK, font, anchor="ma")
+    for row, prompt in enumerate(rows):
+        top = GAP + TEXT + GAP + row * (height + GAP + TEXT + GAP)
+        pen.text((GAP, top), _fitting(prompt, font, wide - 2 * GAP), INK, font)
+        for column, picture in enumerate(pictures[row]):
+            enlarged = picture.resize((width, height), Image.Resampling.NEAREST) if scale > 1 else picture
+            page.paste(enlarged, (GAP + column * (width + GAP), top + TEXT + GAP // 2))
+    return page
+
+
+def save(page: Image.Image, path: Path, parameters: str = "") -> None:
+    """Write a PNG with what it was made from inside. Raises OSError."""
+    notes = PngInfo()
+    if parameters:
+        notes.add_itxt("parameters", parameters)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda temporary: page.save(temporary, "PNG", pnginfo=notes))
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    line = " ".join(text.split())
+    if font.getlength(line) <= width:
+        return line
+    while line and font.getlength(line + "…") > width:
+        line = line[:-1]
+    return line + "…"

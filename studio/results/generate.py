@@ -1,0 +1,121 @@
+"""Pictures from a base model and LoRA files: which files a prompt means, how strong each is, and the pictures as they come."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from studio import families, home
+from studio.device import device, dtype, precision
+from studio.errors import InputError
+from studio.families.base import Piece, Prompt
+from studio.formats.lora import LoraLayer, read_lora
+from studio.language import say
+from studio.runs import run as runs
+from studio.runs.result import DIFFUSERS
+from studio.training.lora import attach_files, weights
+
+TAG = re.compile(r"<lora:([^:<>]+)(?::(-?[0-9.]+))?>")
+LARGEST_STRENGTH = 4.0
+
+
+@dataclass(frozen=True)
+class LoraChoice:
+    """A LoRA file and how strong it is."""
+
+    path: Path
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One picture: its text may hold `<lora:name:0.8>`; `factor` scales the strengths of all LoRA in it."""
+
+    text: str
+    factor: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """How pictures are drawn. 0 for a size means the base model's own."""
+
+    steps: int = 20
+    guidance: float = 7.0
+    negative: str = ""
+    width: int = 0
+    height: int = 0
+
+
+def choice(text: str) -> LoraChoice:
+    """`FILE`, `FILE:0.8`, or a run instead of a file."""
+    name, _, tail = text.rpartition(":")
+    strength = _number(tail) if name and not Path(text).exists() else None
+    return LoraChoice(find_lora(text if strength is None else name), 1.0 if strength is None else strength)
+
+
+def find_lora(name: str) -> Path:
+    """The LoRA file that a name means: a path, a run, or a name below models/ or among the runs' exports. Raises InputError."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    folder = next((run.folder for run in runs.listed() if run.id == name), path)
+    if (folder / DIFFUSERS).is_file():
+        return folder / DIFFUSERS
+    exported = [run.folder / "exports" / f"{name}.safetensors" for run in reversed(runs.listed())]
+    below = sorted(home.models().rglob("*.safetensors")) if home.models().is_dir() else []
+    for candidate in [*exported, *(found for found in below if found.stem == name)]:
+        if candidate.is_file():
+            return candidate
+    raise InputError(
+        say("There is no LoRA called {name}.", name=name),
+        say("Give a .safetensors file, a run's id, or the name of a file below {folder}.", folder=home.models()),
+    )
+
+
+def draw(base_model: str, loras: Sequence[LoraChoice], requests: Sequence[Request], look: Look) -> Iterator[Piece]:
+    """A picture per request, and progress in between. Opens the base model once; all strengths go through it together."""
+    source = families.find(base_model)
+    family = families.get(families.recognise(source))
+    on = device()
+    bundle = family.load(source, on, dtype(precision(None, on)))
+    _refuse_sizes(look, bundle.facts["step"])
+    paths = list(dict.fromkeys([lora.path for lora in loras] + [lora.path for request in requests for lora in tags(request.text)[1]]))
+    known = weights(bundle) if paths else {}
+    files: list[dict[str, LoraLayer]] = [read_lora(path, family.names, known).layers for path in paths]
+    attach_files(bundle, files)
+    prompts = []
+    for request in requests:
+        text, inside = tags(request.text)
+        strong = dict.fromkeys(paths, 0.0)
+        for lora in [*loras, *inside]:
+            strong[lora.path] += lora.strength * request.factor
+        prompts.append(Prompt(text, request.seed, tuple(strong.values()), look.negative, look.steps, look.guidance, look.width, look.height))
+    yield from family.sample(bundle, prompts)
+
+
+def tags(text: str) -> tuple[str, list[LoraChoice]]:
+    """A prompt without its `<lora:…>` tags, and what they ask for."""
+    found = []
+    for name, strength in TAG.findall(text):
+        number = _number(strength) if strength else 1.0
+        if number is None:
+            raise InputError(say("<lora:{name}:{strength}>: the strength is no number.", name=name, strength=strength), say("Write <lora:name:0.8>."))
+        found.append(LoraChoice(find_lora(name.strip()), number))
+    return re.sub(r"\s{2,}", " ", TAG.sub("", text)).strip(" ,"), found
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if not abs(number) <= LARGEST_STRENGTH:
+        raise InputError(say("A LoRA's strength lies between -{most} and {most} (got {value}).", most=f"{LARGEST_STRENGTH:g}", value=text))
+    return number
+
+
+def _refuse_sizes(look: Look, step: int) -> None:
+    for name, value in (("width", look.width), ("height", look.height)):
+        if value < 0 or value > 4096 or value % step:
+            raise InputError(say("{name}: must be a multiple of {step} up to 4096 (got {value}).", name=name, step=step, value=value))
