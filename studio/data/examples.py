@@ -153,7 +153,7 @@ def _examine(folder: Path, names: Sequence[str], config: Config, progress: Progr
             progress(done, len(names))
     finally:
         pool.shutdown(cancel_futures=True)
-    if problems:
+    if problems and severity == "error":
         problems[0] = replace(problems[0], fix=f"{problems[0].fix} {say('Or set bad_images: skip.')}")
     return looks, problems
 

@@ -80,6 +80,8 @@ def examine(path: Path, resolution: int | None = None) -> Look:
         if image.format == "JPEG":
             image.draft(image.mode, (1, 1))  # an eighth of the size: all bytes are parsed, in a third of the time
         _decode(path, image)
+        if _is_deep(image):
+            _eight_bits(path, image)
         turned = _orientation(image) >= 5
         animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))  # phones hide a preview in an MPO
     return Look(hashlib.sha256(raw).hexdigest(), _turned(size, turned), animated)
@@ -215,7 +217,7 @@ def _upright_size(image: Any) -> tuple[int, int]:
 
 def _parts(path: Path, image: Any) -> tuple[Any, Any]:
     """Colours with 8 bits a channel (L, RGB, CMYK or LAB), and the alpha channel (L) or None."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+    if _is_deep(image):
         return _eight_bits(path, image), None
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     if image.mode == "La":
@@ -226,6 +228,10 @@ def _parts(path: Path, image: Any) -> tuple[Any, Any]:
         return image, alpha
     # By way of RGBA where there is alpha: the colours under it are no longer multiplied by it, and palettes are resolved.
     return (image.convert("RGBA") if alpha else image).convert("RGB"), alpha
+
+
+def _is_deep(image: Any) -> bool:
+    return image.mode in ("I", "F") or str(image.mode).startswith("I;")
 
 
 def _eight_bits(path: Path, image: Any) -> Any:

@@ -14,21 +14,26 @@ TEXT = 16
 INK, PAPER = (30, 32, 38), (250, 250, 248)
 
 
-def sheet(pictures: Sequence[Sequence[Image.Image]], rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
-    """`pictures[row][column]` of one size, with the rows' prompts and the columns' heads."""
+def sheet(pictures: Sequence[Sequence[Image.Image]], prompts: Sequence[str], heads: Sequence[str]) -> Image.Image:
+    """`pictures[prompt][strength]`, all of one size, with what each row and column is. The longer side lies across."""
+    if len(prompts) > len(heads):
+        return _page(list(zip(*pictures, strict=True)), heads, prompts)
+    return _page(pictures, prompts, heads)
+
+
+def _page(pictures: Sequence[Sequence[Image.Image]], rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
     first = pictures[0][0]
     scale = max(1, CELL // first.width)
     width, height = first.width * scale, first.height * scale
     font = ImageFont.load_default(TEXT)
-    wide = len(columns) * (width + GAP) + GAP
-    high = GAP + TEXT + GAP + len(rows) * (height + GAP + TEXT + GAP)
-    page = Image.new("RGB", (wide, high), PAPER)
+    band = height + GAP + TEXT + GAP
+    page = Image.new("RGB", (len(columns) * (width + GAP) + GAP, GAP + TEXT + GAP + len(rows) * band), PAPER)
     pen = ImageDraw.Draw(page)
     for column, head in enumerate(columns):
-        pen.text((GAP + column * (width + GAP) + width // 2, GAP), head, INK, font, anchor="ma")
-    for row, prompt in enumerate(rows):
-        top = GAP + TEXT + GAP + row * (height + GAP + TEXT + GAP)
-        pen.text((GAP, top), _fitting(prompt, font, wide - 2 * GAP), INK, font)
+        pen.text((GAP + column * (width + GAP) + width // 2, GAP), _fitting(head, font, width), INK, font, anchor="ma")
+    for row, label in enumerate(rows):
+        top = GAP + TEXT + GAP + row * band
+        pen.text((GAP, top), _fitting(label, font, page.width - 2 * GAP), INK, font)
         for column, picture in enumerate(pictures[row]):
             enlarged = picture.resize((width, height), Image.Resampling.NEAREST) if scale > 1 else picture
             page.paste(enlarged, (GAP + column * (width + GAP), top + TEXT + GAP // 2))
