@@ -288,7 +288,7 @@ def _sheet(
             if piece.image is not None:
                 pictures[piece.index] = piece.image
             part = len(pictures) + (piece.done / piece.total if piece.total else 0)
-            yield [Progress(what=say("Drawing"), done=round(part * 100), total=len(requests) * 100)]
+            yield [Progress(what=say("Drawing"), done=round(100 * part / len(requests)), total=100)]
 
     show(follow())
     rows = [[pictures[row * len(strengths) + column] for column in range(len(strengths))] for row in range(len(prompts))]

@@ -35,10 +35,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture to encode: how to read it, and a name for its content and cut, so that its row can be kept."""
+    """A picture to encode: how to read it, a name for its content and cut, so that its row can be kept, and its width and height."""
 
     read: Callable[[], "Image"]
     content: str
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)

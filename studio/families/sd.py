@@ -35,6 +35,7 @@ CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsam
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 PIXELS_AT_ONCE = {"cuda": 8 * 512 * 512, "cpu": 32 * 64 * 64}
 logging.disable_progress_bar()
+logging.set_verbosity_error()
 _loading = threading.RLock()  # opening a model patches torch for the moment, for all threads
 
 

@@ -13,6 +13,8 @@ from filelock import Timeout
 from studio import home
 from studio.config import Config, unusual
 from studio.data.examples import Dataset, gather, split
+from studio.data.problems import Problem, lines
+from studio.data.report import too_long
 from studio.device import device_lock, free_memory, set_threads
 from studio.errors import InputError, RunError, StudioError
 from studio.events import Event, Finding, Note, Progress, Started
@@ -75,7 +77,7 @@ def _attempt(run: Run, config: Config, anyway: bool) -> Iterator[list[Event]]:
     with _device(run, bundle) as waiting:
         yield from waiting
         dataset = yield from _dataset(run, config)
-        yield [Finding(text=str(problem)) for problem in dataset.findings]
+        yield [Finding(text=text) for text in lines([*dataset.findings, *_cut_off(bundle, dataset)])]
         sets = split(dataset.examples, config.validation_split if config.validation_steps else 0.0, config.seed)
         data = yield from _until_stopped(run, prepare(config, family, bundle, sets, home.cache()))
         if sets[1]:
@@ -93,6 +95,12 @@ def _attempt(run: Run, config: Config, anyway: bool) -> Iterator[list[Event]]:
             yield trainer.save()
             raise
         result.write(run, family, bundle, lora.export(), trainer.step)
+
+
+def _cut_off(bundle: Bundle, dataset: Dataset) -> list[Problem]:
+    """Captions whose end the model won't see."""
+    tokenizer = bundle["tokenizer"]
+    return too_long(dataset.examples, lambda text: len(tokenizer(text).input_ids), tokenizer.model_max_length)
 
 
 @contextmanager

@@ -49,6 +49,8 @@ def complete(config: Config) -> Config:
     for name in ("train_data_dir", "metadata_path", "init_lora", "output_dir"):
         if path := getattr(config, name):
             found[name] = Path(path).expanduser().absolute()
+            if name != "output_dir" and not found[name].exists():
+                raise InputError(say("{key}: {path} is not there.", key=name, path=path), say("Check the path; it begins where you call from."))
     if Path(config.base_model).expanduser().exists() and config.base_model != "pocket":
         found["base_model"] = str(Path(config.base_model).expanduser().absolute())
     step = bundle.facts["step"]

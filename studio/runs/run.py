@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from studio.language import say
 
 LIVE = ("preparing", "running")
 LINE = "\n"
+PAPERS = ("config.yaml", "events.jsonl", "logs", "lock", "stop", "state.json")
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,10 @@ class Run:
             ) from None
 
     def log(self, happened: Sequence[Event]) -> None:
-        """Append events to events.jsonl. Progress is for whoever watches, and stays out."""
-        lines = [events.write(event, time.time(), self._stored().attempt) for event in happened]
-        if lines:
+        """Append events to events.jsonl."""
+        if happened:
+            attempt = self._stored().attempt
+            lines = [events.write(event, time.time(), attempt) for event in happened]
             with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
                 file.write(LINE.join(lines) + LINE)
 
@@ -138,7 +141,7 @@ class Run:
 def create(config: Config) -> Run:
     """A new run, queued. Raises InputError where `output_dir` already holds one, MachineError where it can't be written."""
     folder = config.output_dir.expanduser().absolute() if config.output_dir else None
-    if folder and (folder / "state.json").exists():
+    if folder and (folder / "state.json").exists() and not _made_way(Run(folder)):
         raise InputError(
             say("output_dir: {path} already holds run {id}.", path=config.output_dir, id=Run(folder).id),
             say("Go on with it (`python studio.py resume {path}`), or choose another output_dir.", path=config.output_dir),
@@ -178,6 +181,19 @@ def _at(folder: Path) -> Run | None:
     if pointer.is_file():
         folder = Path(pointer.read_text(encoding="utf-8").strip())
     return Run(folder) if (folder / "state.json").is_file() else None
+
+
+def _made_way(run: Run) -> bool:
+    """Whether a run that failed before its first step has left its output_dir: its papers move to its own folder below the workspace."""
+    registered = home.runs() / run.id
+    began = any(isinstance(record.event, Started) for record in run.events())
+    if began or run.state.status not in ("failed", "stopped") or not (registered / "where").is_file():
+        return False
+    for name in PAPERS:
+        if (run.folder / name).exists():
+            shutil.move(run.folder / name, registered / name)
+    (registered / "where").unlink()
+    return True
 
 
 def _new_id() -> Path:

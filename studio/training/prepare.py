@@ -1,8 +1,9 @@
 """From examples to rows in memory: every picture and every text is encoded once, kept on disk by content, and found there the next time."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -93,16 +94,16 @@ def prepare(
                 missing.append(name)
             else:
                 rows[name] = row
-        at_once = ON_GPU_AT_ONCE if bundle.device.type == "cuda" and kind != "picture" else 1  # alone, a row has the same bits in any company
-        for first in range(0, len(missing), at_once):
-            names = missing[first : first + at_once]
+        done = len(wanted) - len(missing)
+        for names in _together(missing, wanted, ON_GPU_AT_ONCE if bundle.device.type == "cuda" else 1):
             made = family.encode(bundle, kind, [wanted[name] for name in names])
             for name, row in zip(names, made, strict=True):
                 rows[name] = {part: tensor.clone() for part, tensor in row.items()}
                 if kind != "tokens":
                     cache.put(name, row)
             encoded += len(names)
-            yield [Progress(what=what, done=len(wanted) - len(missing) + first + len(names), total=len(wanted))]
+            done += len(names)
+            yield [Progress(what=what, done=done, total=len(wanted))]
     bundle.release("vae", *(() if config.train_text_encoder else ("text_encoder",)))
     free_memory(bundle.device)
     order = list(range(len(train))) * config.num_repeats
@@ -122,7 +123,7 @@ def _shown(example: Example, config: Config, bundle: Bundle, pictures: dict[str,
     names = []
     for flipped in (False, True) if config.random_flip else (False,):
         content = key("picture", bundle.identity("vae"), example.content, crop, flipped)
-        pictures[content] = Picture(partial(_read, example.path, crop, flipped), content)
+        pictures[content] = Picture(partial(_read, example.path, crop, flipped), content, bucket)
         names.append(content)
     variants = [example.caption]
     if config.shuffle_tags:
@@ -131,6 +132,18 @@ def _shown(example: Example, config: Config, bundle: Bundle, pictures: dict[str,
     for variant in variants:
         texts[text_key(variant)] = variant
     return Shown(bucket, tuple(names), tuple(text_key(variant) for variant in variants))
+
+
+def _together(names: list[str], items: Mapping[str, Picture | str], at_once: int) -> Iterator[list[str]]:
+    """Names in groups that go through an encoder together: pictures of one size. One by one, a row has the same bits in any company."""
+
+    def size(name: str) -> tuple[int, int]:
+        item = items[name]
+        return item.size if isinstance(item, Picture) else (0, 0)
+
+    for _, group in groupby(sorted(names, key=size), size):
+        alike = list(group)
+        yield from (alike[first : first + at_once] for first in range(0, len(alike), at_once))
 
 
 def _read(path: Path, crop: buckets.Crop, flipped: bool) -> Image:
