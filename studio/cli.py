@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import signal
 import sys
 import time
@@ -28,7 +27,6 @@ Command = Callable[[argparse.Namespace], int | None]
 
 def main(words: Sequence[str]) -> int:
     """Run one command. Returns the exit code: 0, 2 input, 3 environment, 4 run failed."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait don't keep a core from others; read when torch starts
     if not words:
         print(
             say("The app comes next. Until then everything is on the command line; begin with:"),

@@ -15,7 +15,7 @@ from studio.config import Config, unusual
 from studio.data.examples import Dataset, gather, split
 from studio.data.problems import Problem, lines
 from studio.data.report import too_long
-from studio.device import device_lock, free_memory, set_threads
+from studio.device import device_lock, free_memory, keep_freed_memory, set_threads
 from studio.errors import InputError, RunError, StudioError
 from studio.events import Event, Finding, Note, Progress, Started
 from studio.families.base import Bundle, Family
@@ -72,6 +72,7 @@ def execute(run: Run, anyway: bool = False) -> Iterator[list[Event]]:
 
 def _attempt(run: Run, config: Config, anyway: bool) -> Iterator[list[Event]]:
     set_threads(config.threads)
+    keep_freed_memory()
     family, bundle = open_base(config)
     yield [Finding(text=text) for text in unusual(config)]
     with _device(run, bundle) as waiting:
