@@ -82,10 +82,10 @@ class Bundle:
         """The parts that are in memory."""
         return frozenset(self._open)
 
-    def release(self, *parts: str) -> None:
-        """Let parts go; they open again at their next use."""
-        for part in parts:
-            self._open.pop(part, None)
+    def release(self, *parts: str) -> bool:
+        """Let parts go; they open again at their next use. Whether any of them was open."""
+        were_open = [self._open.pop(part, None) is not None for part in parts]
+        return any(were_open)
 
     def identity(self, part: str) -> str:
         """A hash of the part's weights, without opening it."""

@@ -73,6 +73,7 @@ class StableDiffusion:
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         facts = {
             "title": source.stem,
+            "tokens": read("tokenizer/tokenizer_config.json").get("model_max_length", clip.LIMIT),
             "resolution": unet["sample_size"] * factor,
             "factor": factor,
             "step": factor * 2 ** (len(unet["block_out_channels"]) - 1),

@@ -100,8 +100,9 @@ def _attempt(run: Run, config: Config, anyway: bool) -> Iterator[list[Event]]:
 
 def _cut_off(bundle: Bundle, dataset: Dataset) -> list[Problem]:
     """Captions whose end the model won't see."""
-    tokenizer = bundle["tokenizer"]
-    return too_long(dataset.examples, lambda text: len(tokenizer(text).input_ids), tokenizer.model_max_length)
+    limit = bundle.facts["tokens"]
+    suspects = [example for example in dataset.examples if len(example.caption.encode()) + 2 > limit]  # no token is shorter than a byte
+    return too_long(suspects, lambda text: len(bundle["tokenizer"](text).input_ids), limit)
 
 
 @contextmanager

@@ -33,8 +33,9 @@ class _LoraLinear(torch.autograd.Function):
         grad = grads[0].reshape(-1, grads[0].shape[-1])
         inner = grad @ up
         to_x = (grad @ weight).addmm_(inner, down, alpha=ctx.scale).view(ctx.shape) if ctx.needs_input_grad[0] else None
-        to_down = (inner.T @ flat).float().mul_(ctx.scale)
-        to_up = (grad.T @ hidden).float().mul_(ctx.scale)
+        to_down, to_up = (inner.T @ flat).float(), (grad.T @ hidden).float()
+        if ctx.scale != 1:
+            to_down, to_up = to_down * ctx.scale, to_up * ctx.scale
         return to_x, None, None, to_down, to_up, None
 
 

@@ -104,8 +104,8 @@ def prepare(
             encoded += len(names)
             done += len(names)
             yield [Progress(what=what, done=done, total=len(wanted))]
-    bundle.release("vae", *(() if config.train_text_encoder else ("text_encoder",)))
-    free_memory(bundle.device)
+    if bundle.release("vae", *(() if config.train_text_encoder else ("text_encoder",))):
+        free_memory(bundle.device)
     order = list(range(len(train))) * config.num_repeats
     by_bucket: dict[tuple[int, int], list[int]] = {}
     for index in order:

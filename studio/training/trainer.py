@@ -98,7 +98,7 @@ class Trainer:
         config, first = self.config, self.step * self.config.gradient_accumulation_steps
         self.lora.train(True)
         parts = [self.family.collate(self.data.batch(first + i, config), config) for i in range(config.gradient_accumulation_steps)]
-        count = sum(float(part["count"].sum()) for part in parts)
+        count = torch.stack([part["count"].sum() for part in parts]).sum()  # on the CPU: nothing is read from the device
         total = torch.zeros((), device=self.bundle.device)
         with self._own_randomness():
             for i, part in enumerate(parts):
@@ -173,8 +173,8 @@ class Trainer:
             if piece.image is not None:
                 piece.image.save(folder / f"{piece.index:02d}.png")
             yield [Progress(what=say("Drawing samples"), done=piece.done, total=piece.total)] if piece.total else []
-        self.bundle.release("vae", *(() if self.config.train_text_encoder else ("text_encoder",)))
-        free_memory(self.bundle.device)
+        if self.bundle.release("vae", *(() if self.config.train_text_encoder else ("text_encoder",))):
+            free_memory(self.bundle.device)
         self._last_read = time.monotonic()
         files = tuple(f"samples/{folder.name}/{number:02d}.png" for number in range(len(texts)))
         yield [Sampled(step=self.step, files=files, prompts=tuple(texts))]
