@@ -222,7 +222,7 @@ def parser() -> argparse.ArgumentParser:
             f"--minutes-{name}",
             type=_positive,
             default=default,
-            help=say("how long {name} trains (default: {minutes})", name=name, minutes=default),
+            help=say("minutes that {name} trains (default: {minutes})", name=name, minutes=default),
         )
     return options
 
@@ -235,6 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StudioError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

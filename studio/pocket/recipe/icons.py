@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ def install(folder: Path) -> None:
     """Let npm put the packages into `folder`/node_modules; raise RunError where it can't."""
     wanted = {f"@iconify-json/{name}": version for name, version in VERSIONS.items()}
     (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": wanted}, indent=2))
-    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"]
+    npm = shutil.which("npm") or "npm"  # on Windows it is npm.cmd
+    command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if result.returncode:
         raise RunError(
-            say("npm couldn't install the icon packages: {reason}", reason=result.stderr.strip()[-300:]),
+            say("npm couldn't install the icon packages: {reason}", reason=result.stderr.strip()[:300]),
             say("Check that the npm registry can be reached from here, then start the build again."),
         )
 

@@ -54,14 +54,13 @@ def examples(pictures: Pictures) -> list[tuple[str, int, Picture]]:
     """Manner, class and picture, RGB uint8 [64, 64, 3]: three icon sets on white, two of them on a colour too, four styles."""
     found = []
     for icon_set in (FLAT, COLOUR, NOTO):
-        for number, thing in enumerate(THINGS):
-            if thing not in pictures[icon_set]:
-                continue
+        for number, thing in _known(pictures, icon_set):
             rgba = pictures[icon_set][thing]
             found.append((icon_set, number, through_256(rgba)))
             if icon_set != NOTO:
                 found.append((ON_COLOUR, number, through_256(rgba, random.Random(thing).choice(GROUNDS))))
-    found += [(style, number, resized(styled(style, pictures, thing))) for style in STYLES for number, thing in enumerate(THINGS)]
+    for name, style in STYLES.items():
+        found += [(name, number, resized(styled(name, pictures, thing))) for number, thing in _known(pictures, style.icon_set)]
     return found
 
 
@@ -83,3 +82,8 @@ def moved(batch: Tensor, rng: random.Random) -> Tensor:
     exchanged = torch.rand(count) < 0.3
     batch[exchanged] = batch[exchanged][:, torch.randperm(3)]
     return batch + torch.randn_like(batch) * 0.12 * torch.rand(count, 1, 1, 1)
+
+
+def _known(pictures: Pictures, icon_set: str) -> list[tuple[int, str]]:
+    """Number and name of the things that a set has."""
+    return [(number, thing) for number, thing in enumerate(THINGS) if thing in pictures[icon_set]]
