@@ -128,13 +128,13 @@ def allowed(field: FieldInfo) -> str:
     """What a field takes, in words: `whole number, 1 to 1024`."""
     kind, limits = _kind(field)
     if typing.get_origin(kind) is Literal:
-        return ", ".join(str(value) for value in typing.get_args(kind))
+        return say("one of {values}", values=", ".join(str(value) for value in typing.get_args(kind)))
     word = {
         bool: say("true or false"),
-        int: say("whole number"),
-        float: say("number"),
-        Path: say("path"),
-    }.get(kind, say("list of texts") if typing.get_origin(kind) is tuple else say("text"))
+        int: say("a whole number"),
+        float: say("a number"),
+        Path: say("a path"),
+    }.get(kind, say("a list of texts") if typing.get_origin(kind) is tuple else say("text"))
     return word + (f", {limits}" if limits else "")
 
 
