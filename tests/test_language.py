@@ -29,7 +29,9 @@ def sentences() -> set[str]:
     written = {node.args[0].value for _, node in calls() if isinstance(node.args[0], ast.Constant)}
     helps = {field.description or "" for _, _, field in fields.settings()}
     groups = {group.__doc__ or "" for group in config.GROUPS}
-    commands = {getattr(cli, name).__doc__ or "" for name in ("train", "resume", "stop", "runs", "check", "sample", "export", "presets", "demo", "doctor")}
+    commands = {
+        getattr(cli, name).__doc__ or "" for name in ("train", "resume", "stop", "runs", "check", "sample", "export", "presets", "demo", "doctor")
+    }
     shelf = {text for preset in presets.listed() for text in (preset.title, preset.about)}
     return {text for text in written | helps | groups | commands | shelf | STATUSES if isinstance(text, str)}
 

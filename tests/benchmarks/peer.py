@@ -85,9 +85,19 @@ def train(base: Path, pictures: Path, resolution: int, steps: int, output: Path)
 def train_with_script(script: Path, base: Path, pictures: Path, resolution: int, steps: int, output: Path) -> None:
     """The same by the script itself. It needs `datasets` and `torchvision`, which the studio doesn't."""
     settings = {
-        **{"pretrained_model_name_or_path": base, "train_data_dir": pictures, "output_dir": output, "cache_dir": output / "cache"},
-        **{"resolution": resolution, "rank": RANK, "train_batch_size": BATCH, "learning_rate": LEARNING_RATE, "max_train_steps": steps},
-        **{"lr_scheduler": "constant", "lr_warmup_steps": 0, "seed": 42, "checkpointing_steps": NEVER},
+        "pretrained_model_name_or_path": base,
+        "train_data_dir": pictures,
+        "output_dir": output,
+        "cache_dir": output / "cache",
+        "resolution": resolution,
+        "rank": RANK,
+        "train_batch_size": BATCH,
+        "learning_rate": LEARNING_RATE,
+        "max_train_steps": steps,
+        "lr_scheduler": "constant",
+        "lr_warmup_steps": 0,
+        "seed": 42,
+        "checkpointing_steps": NEVER,
     }
     sys.argv = [str(script), "--center_crop", *(f"--{name}={value}" for name, value in settings.items())]
     runpy.run_path(str(script), run_name="__main__")

@@ -189,9 +189,7 @@ def test_strength_zero_is_the_base_model_to_the_last_bit(
     assert torch.equal(family.loss(bundle, batch), family.loss(plain, batch))
 
 
-def test_strengths_side_by_side_are_what_they_are_alone(
-    family: Family, bundle: Bundle, config: Config, model: tuple[str, str], fresh: Fresh
-) -> None:
+def test_strengths_side_by_side_are_what_they_are_alone(family: Family, bundle: Bundle, config: Config, model: tuple[str, str], fresh: Fresh) -> None:
     layers = attached(family, bundle, config, size=1.0).export()
     attach_files(bundle := fresh(*model), [layers])
     prompts = [Prompt("a green tree", seed=5, steps=3, guidance=3.0, strengths=(strength,)) for strength in (0.0, 0.5, 1.0, -1.0)]
