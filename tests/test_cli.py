@@ -1,0 +1,120 @@
+"""The command line answers with a sentence and an exit code, never with a traceback."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from studio.cli import main
+from studio.config import Config
+from studio.pocket import SAMPLES
+from studio.runs import run as runs
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    try:
+        code = main(list(words))
+    except SystemExit as end:
+        code = int(end.code or 0)
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err + said.out
+    return code, said.out + said.err
+
+
+def test_no_arguments_say_what_to_do(capsys):
+    code, said = answer(capsys)
+    assert code == 0
+    assert "python studio.py demo" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["frobnicate"], "invalid choice"),
+        (["train"], "Nothing is said of what to train"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml: can't be read"),
+        (["train", "--preset", "nothing"], "There is no preset nothing"),
+        (["train", "lora_rank", "8"], "a setting is written as --name value"),
+        (["train", "--base_model", "nowhere.safetensors", "--train_data_dir", "."], "base_model: nowhere.safetensors is not there"),
+        (["train", "--base_model", "pocket", "--train_data_dir", "nowhere"], "train_data_dir: nowhere is not there"),
+        (["train", "--base_model", "pocket", "--train_data_dir", ".", "--resolution", "100"], "must be a multiple of 16"),
+        (["train", "--base_model", "pocket", "--train_data_dir", ".", "--task_type", "llm"], "doesn't fit pocket"),
+        (["train", "--base_model", "pocket", "--train_data_dir", ".", "--init_lora", "nowhere"], "init_lora: nowhere is not there"),
+        (["resume", "EXP-1"], "There is no run EXP-1"),
+        (["stop", "EXP-1"], "There is no run EXP-1"),
+        (["export", "EXP-1"], "There is no run EXP-1"),
+        (["check"], "Give either --config FILE or --data DIR"),
+        (["check", "--data", "nowhere"], "nowhere"),
+        (["presets", "show", "nothing"], "There is no preset nothing"),
+        (["sample", "--base_model", "pocket", "--prompt", "x", "--output", "x.png", "--strengths", "a"], "--strengths: a is no number"),
+        (["sample", "--base_model", "pocket", "--prompt", "x", "--output", "x.png", "--lora", "nothing"], "There is no LoRA called nothing"),
+        (["sample", "--base_model", "pocket", "--prompt", "x <lora:nothing:1>", "--output", "x.png"], "There is no LoRA called nothing"),
+        (["sample", "--base_model", "pocket", "--prompt", "x", "--output", "x.png", "--width", "50"], "width: must be a multiple of 16"),
+        (["runs", "--frobnicate"], "Not understood: --frobnicate"),
+    ],
+)
+def test_what_is_wrong_is_said(capsys, tmp_path, monkeypatch, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    code, said = answer(capsys, *words)
+    assert code == 2
+    assert sentence in said
+    assert not runs.listed()
+
+
+def test_a_device_that_isnt_there_is_the_machines_fault(capsys, monkeypatch):
+    monkeypatch.setenv("STUDIO_DEVICE", "cuda:99" if not __import__("torch").cuda.is_available() else "nonsense")
+    code, said = answer(capsys, "train", "--base_model", "pocket", "--train_data_dir", str(SAMPLES / "gameboy"))
+    assert code == 3
+    assert "CUDA was asked for" in said or "no such kind of device" in said
+
+
+def test_bad_data_lists_every_line_and_leaves_the_output_dir_free(capsys, tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "metadata.csv").write_text("a.png,one\nb.png\nc.png,three,four\n")
+    words = ["train", "--base_model", "pocket", "--train_data_dir", str(tmp_path / "data"), "--output_dir", str(tmp_path / "out")]
+    for _ in range(2):
+        code, said = answer(capsys, *words)
+        assert code == 2
+        assert "metadata.csv: Line 2: Invalid format (expected 2 fields, found 1)" in said
+        assert "metadata.csv: Line 3: Invalid format (expected 2 fields, found 3)" in said
+    assert [run.state.status for run in runs.listed()] == ["failed", "failed"]
+
+
+def test_good_data_is_good(capsys):
+    assert answer(capsys, "check", "--data", str(SAMPLES / "gameboy")) == (0, "40 pictures, 40 captions, 40 to train on.\nNothing is wrong.\n")
+    code, said = answer(capsys, "check", "--data", str(SAMPLES / "gameboy"), "--json")
+    assert code == 0
+    assert json.loads(said)["usable"] == 40
+
+
+def test_presets_are_listed_shown_and_written(capsys, tmp_path: Path):
+    assert "low-vram" in answer(capsys, "presets", "list")[1]
+    assert {row["name"] for row in json.loads(answer(capsys, "presets", "list", "--json")[1])} >= {"quick", "style", "character"}
+    target = tmp_path / "my.yaml"
+    assert answer(capsys, "presets", "show", "style", "--output", str(target))[0] == 0
+    assert target.read_text().startswith("# Style: ")
+    assert answer(capsys, "presets", "show", "style", "--output", str(target))[0] == 2
+
+
+def test_runs_are_listed(capsys):
+    assert "There are no runs yet" in answer(capsys, "runs")[1]
+    made = runs.create(Config(base_model="pocket", train_data_dir=Path("x")))
+    assert made.id in answer(capsys, "runs")[1]
+    assert answer(capsys, "stop", made.id)[0] == 0
+    assert made.stop_requested
+
+
+def test_help_is_worth_reading(capsys, monkeypatch):
+    code, said = answer(capsys, "train", "--help")
+    assert code == 0
+    assert "--lora_rank" in said
+    assert "How it learns" in said
+    monkeypatch.setenv("STUDIO_LANGUAGE", "zh")
+    assert "怎样学习" in answer(capsys, "train", "--help")[1]
+
+
+def test_the_doctor_looks(capsys):
+    code, said = answer(capsys, "doctor")
+    assert code == 0
+    assert "torch" in said
+    assert said.endswith("Ready.\n")
