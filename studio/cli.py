@@ -52,6 +52,12 @@ def main(words: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except Exception as error:
+        from studio.terminal import complain, unexpected
+
+        known = unexpected(error)
+        complain(known)
+        return known.exit_code
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -301,7 +307,7 @@ def _sheet(
         },
         ensure_ascii=False,
     )
-    compare.save(compare.sheet(rows, prompts, [say("strength {strength}", strength=f"{strength:g}") for strength in strengths]), output, about)
+    compare.save(compare.sheet(rows, prompts, [f"LoRA {strength:g}" for strength in strengths]), output, about)
     return rows
 
 

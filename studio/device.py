@@ -102,6 +102,7 @@ def device_lock(on: "torch.device") -> "BaseFileLock":
     """Held while a run trains on the device, across workspaces of this user. Released by the system when the process dies."""
     from filelock import FileLock
 
-    folder = Path(tempfile.gettempdir()) / f"lora-studio-{getpass.getuser()}"
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # in a container a user may have no name
+    folder = Path(tempfile.gettempdir()) / f"lora-studio-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
     return FileLock(folder / f"{on.type}-{on.index or 0}.lock", timeout=0)

@@ -140,7 +140,8 @@ def tail(path: Path, offset: int = 0) -> tuple[list[Record], int]:
     except FileNotFoundError:
         return [], offset
     whole = raw[: raw.rfind(b"\n") + 1]
-    records = [record for line in whole.decode("utf-8", "replace").splitlines() if (record := parse(line))]
+    lines = whole.decode("utf-8", "replace").split("\n")  # not splitlines: a text may hold what else Unicode breaks lines at
+    records = [record for line in lines if (record := parse(line))]
     return records, offset + len(whole)
 
 

@@ -53,7 +53,8 @@ _Yaml.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value) i
 def read_yaml(path: Path) -> dict[str, Given]:
     """Setting → value and line of a flat YAML file. Raises InputError with every line that can't be read as one."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise InputError(say("{path}: can't be read: {reason}", path=path, reason=error.strerror), say("Check the path.")) from None
     if len(raw) > LARGEST_FILE:
@@ -68,7 +69,7 @@ def read_yaml(path: Path) -> dict[str, Given]:
         return dict(_pairs(text, path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
+        line = mark.line + 1 if mark else text.count("\n", 0, getattr(error, "position", 0)) + 1
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise InputError(
             say("{path}:{line}: is not valid YAML: {reason}", path=path, line=line, reason=reason), say("Write one `name: value` per line.")
@@ -84,7 +85,7 @@ def read_flags(words: list[str]) -> dict[str, Given]:
             raise InputError(say("{word}: a setting is written as --name value.", word=word), say("See `train --help`."))
         name, equals, text = word[2:].partition("=")
         if not equals:
-            if not rest:
+            if not rest or rest[0].startswith("--"):
                 raise InputError(say("{word}: its value is missing.", word=word), say("Write {word} VALUE.", word=word))
             text = rest.pop(0)
         name = name.replace("-", "_")
@@ -147,7 +148,7 @@ def write_yaml(config: Config, only_set: bool = False) -> str:
         for owner, name, field in settings():
             if owner is not group or (only_set and name not in config.model_fields_set):
                 continue
-            line = f"{name}: {json.dumps(dumped[name], ensure_ascii=False)}"  # JSON is YAML, and quotes what has to be quoted
+            line = f"{name}: {_as_yaml(dumped[name])}"
             out.write(f"{line}  # {help_text(field)}\n" if dumped[name] is not None else f"# {name}:  # {help_text(field)}\n")
         out.write("\n")
     return out.getvalue().rstrip("\n") + "\n"
@@ -233,7 +234,8 @@ def _problem(detail: dict[str, Any], values: dict[str, Given]) -> str:
     if detail["type"] == "missing":
         return f"{key}: " + say("is missing. {help}", help=help_text(fields[key]))
     if detail["type"] == "value_error":
-        return str(detail["ctx"]["error"])
+        text = str(detail["ctx"]["error"])
+        return next((f"{given.where}: {text}" for key, given in values.items() if text.startswith(key)), text)
     value, where = values[key]
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, [*fields, *ALIASES], n=1, cutoff=0.6)
@@ -277,7 +279,10 @@ def _pairs(text: str, path: Path) -> Iterator[tuple[str, Given]]:
     seen: dict[str, int] = {}
     twice = []
     for key_node, value_node in root.value:
-        key, line = str(key_node.value), key_node.start_mark.line + 1 if key_node.start_mark else 0
+        line = key_node.start_mark.line + 1 if key_node.start_mark else 0
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise InputError(say("{path}:{line}: the name of a setting is one word.", path=path, line=line), say("Write one `name: value` per line."))
+        key = str(key_node.value)
         if key in seen:
             twice.append(say("{path}:{line}: {key}: is already set in line {first}.", path=path, line=line, key=key, first=seen[key]))
             continue
@@ -287,10 +292,16 @@ def _pairs(text: str, path: Path) -> Iterator[tuple[str, Given]]:
         raise InputError("\n".join(twice), say("Keep one of the lines."))
 
 
+def _as_yaml(value: Any) -> str:
+    """JSON, which is YAML and quotes what has to be quoted; characters that YAML takes for line breaks, or not at all, by their numbers."""
+    return re.sub(r"[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+
+
 def _scalar(name: str, text: str) -> Any:
-    """A flag's text as YAML would read it; text settings take it as it is."""
+    """A flag's text as YAML would read it; settings that take text take it as it is, those that take several also as `[a, b]`."""
     field = Config.model_fields.get(ALIASES.get(name, name))
-    if field is not None and _kind(field)[0] in (str, Path):
+    kind = _kind(field)[0] if field else None
+    if kind in (str, Path) or (typing.get_origin(kind) is tuple and not text.lstrip().startswith("[")):
         return text
     try:
         loader = _Yaml(text)

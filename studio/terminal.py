@@ -1,11 +1,14 @@
 """What a run says on a terminal: one bar while it works, a line where something lasts."""
 
 import sys
+import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from studio.errors import StudioError
+from studio import home
+from studio.errors import MachineError, RunError, StudioError
 from studio.events import Event, Finding, Note, Progress, Sampled, Started, Steps, Validated
 from studio.language import say
 
@@ -46,6 +49,20 @@ def complain(error: StudioError) -> None:
     print(error.what, file=sys.stderr)
     if error.fix:
         print(f"→ {error.fix}", file=sys.stderr)
+
+
+def unexpected(error: Exception) -> StudioError:
+    """What to say of an error that nobody foresaw. Its traceback goes to studio.log in the workspace."""
+    if isinstance(error, OSError) and error.strerror:
+        return MachineError(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    log = home.home() / "studio.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {traceback.format_exc()}\n")
+    except OSError:
+        return RunError(say("Something unexpected happened ({kind}).", kind=repr(error)))
+    return RunError(say("Something unexpected happened ({kind}).", kind=type(error).__name__), say("{log} says more.", log=log))
 
 
 class Bars:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from studio.events import Progress, Record, Saved, Started, Steps, Validated, parse, standing, tail, write
+import pytest
+
+from studio.events import Finding, Progress, Record, Saved, Started, Steps, Validated, parse, standing, tail, write
 
 
 def steps(first: int, count: int) -> Steps:
@@ -30,6 +32,13 @@ def test_a_torn_line_waits_for_its_end(tmp_path: Path):
     assert len(records) == 1
     path.write_text(line + "\n" + line + "\n")
     assert len(tail(path, offset)[0]) == 1
+
+
+@pytest.mark.parametrize("text", ["one\u2028two", "one\u0085two", "one\ntwo\r", "\x0b\x0c\x1c"])
+def test_a_text_may_hold_line_breaks_of_any_kind(tmp_path: Path, text: str):
+    path = tmp_path / "events.jsonl"
+    path.write_text(write(Finding(text=text), 0, 1) + "\n", encoding="utf-8", newline="")
+    assert [record.event for record in tail(path)[0]] == [Finding(text=text)]
 
 
 def test_strange_lines_are_left_out():

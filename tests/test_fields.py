@@ -2,8 +2,12 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from studio import fields
 from studio.config import Config, unusual
@@ -30,6 +34,8 @@ lora_alpha: 16                    # network_alpha is the same setting
 lora_dropout: 0.1
 """
 NEEDED = "base_model: pocket\ntrain_data_dir: pictures\n"
+SAMPLES = (True, 0, 1, 2, 64, 0.0, 0.25, 1e-05, 2e4, "a", "a: b # c", ["1", "no"], "sd", "skip", "linear", "bf16", "epsilon", "adamw")
+CHARACTERS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @pytest.fixture
@@ -95,6 +101,16 @@ def test_all_errors_come_at_once(my):
     assert "must be a whole number, 1 to 1024 (got 8.5)" in said
 
 
+def test_a_text_given_as_a_flag_is_taken_as_it_is(my):
+    assert my(NEEDED, "--sample_prompts", "a cat: blue, #1").sample_prompts == ("a cat: blue, #1",)
+    assert my(NEEDED, "--sample_prompts", "[a cat, 'a dog: red']").sample_prompts == ("a cat", "a dog: red")
+    assert my(NEEDED, "--purpose=--dashes").purpose == "--dashes"
+
+
+def test_a_flag_without_its_value_is_named(my):
+    assert refused(my, NEEDED, "--lora_rank", "--epochs", "5") == "--lora_rank: its value is missing."
+
+
 def test_flags_win_over_the_file(my):
     assert my(NEEDED + "lora_rank: 8\n", "--lora_rank", "16").lora_rank == 16
     assert my(NEEDED, "--lora-rank=32").lora_rank == 32
@@ -129,6 +145,10 @@ def test_values_are_read_as_yaml_1_2_reads_them(my, tmp_path, text, value):
         (b"a: 1\nb: \xff\xfe\n", "my.yaml:2: is not UTF-8 text."),
         ("- a\n- b\n", "my.yaml:1: is not a list of settings"),
         ("<<: {seed: 1}\n" + NEEDED, "my.yaml:1: <<: unknown setting"),
+        ("seed: 1\n[a, b]: 2\n", "my.yaml:2: the name of a setting is one word."),
+        ('seed: 1\nname: "\x00"\n', "my.yaml:2: is not valid YAML"),
+        ("seed: 1\nepochs: {[a]: 1}\n", "my.yaml:2: is not valid YAML: found unhashable key"),
+        ("seed: " + "9" * 5000 + "\n", "my.yaml:1: seed: must be a whole number"),
     ],
 )
 def test_files_that_are_no_settings(my, text, said):
@@ -140,9 +160,40 @@ def test_a_missing_file_is_named(tmp_path):
         fields.read_yaml(tmp_path / "nowhere.yaml")
 
 
+def test_an_endless_file_is_not_read_to_its_end():
+    with pytest.raises(InputError, match="is larger than 256 kB"):
+        fields.read_yaml(Path("/dev/zero"))
+
+
 def test_what_is_written_reads_the_same(my):
     config = my(NEEDED + 'purpose: "2e-4: \\"quoted\\" # 你好"\nsample_prompts: [a cat, "1"]\nsnr_gamma: 5\n')
     assert my(fields.write_yaml(config)) == config
+
+
+@pytest.mark.parametrize("name", Config.model_fields)
+def test_each_setting_is_written_so_that_it_reads_the_same(name: str, tmp_path: Path):
+    tried = 0
+    for value in SAMPLES:
+        together = {"keep_tokens": {"shuffle_tags": True}, "text_encoder_lr": {"train_text_encoder": True}}.get(name, {})
+        try:
+            config = Config(**{"base_model": "pocket", "train_data_dir": "pictures", **together, name: value})
+        except ValidationError:
+            continue
+        assert read_back(config, tmp_path / "my.yaml") == config
+        tried += 1
+    assert tried
+
+
+@settings(max_examples=50, deadline=None)
+@given(purpose=CHARACTERS, prompts=st.lists(CHARACTERS), folder=CHARACTERS.filter(lambda text: "\0" not in text))
+def test_any_text_is_written_so_that_it_reads_the_same(tmp_path_factory: Any, purpose: str, prompts: list[str], folder: str):
+    config = Config(base_model="pocket", train_data_dir=Path(folder), purpose=purpose, sample_prompts=tuple(prompts))
+    assert read_back(config, tmp_path_factory.getbasetemp() / "my.yaml") == config
+
+
+def read_back(config: Config, path: Path) -> Config:
+    path.write_text(fields.write_yaml(config), encoding="utf-8", newline="")
+    return fields.build(fields.read_yaml(path))
 
 
 def test_every_setting_has_its_help_and_its_row():
@@ -153,8 +204,8 @@ def test_every_setting_has_its_help_and_its_row():
 
 
 def test_settings_that_only_mean_something_together(my):
-    assert "keep_tokens" in refused(my, NEEDED + "keep_tokens: 2\n")
-    assert "text_encoder_lr" in refused(my, NEEDED + "text_encoder_lr: 1e-5\n")
+    assert refused(my, NEEDED + "keep_tokens: 2\n") == "my.yaml:3: keep_tokens only means something together with shuffle_tags: true."
+    assert refused(my, NEEDED, "--text_encoder_lr", "1e-5").startswith("--text_encoder_lr: text_encoder_lr only means something together")
 
 
 def test_values_far_from_use_are_said(my):

@@ -3,6 +3,7 @@
 import gc
 import importlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +18,7 @@ from studio.language import say
 FAMILIES = {"sd": "studio.families.sd:StableDiffusion"}
 PIPELINES = {"StableDiffusionPipeline": "sd"}
 BASES = {"sd1": "sd", "sd2": "sd"}
+HUB_NAME = re.compile(r"(?!.*(?:--|\.\.|\.(?:git|safetensors|ckpt|gguf)$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 POCKET = Path(__file__).parent.parent / "pocket" / "base"
 
 
@@ -50,13 +52,7 @@ def find(base_model: str) -> Path:
     for path in (Path(base_model).expanduser(), home.models() / base_model):
         if path.exists():
             return path
-    parts = base_model.split("/")
-    if (
-        len(parts) == 2
-        and all(parts)
-        and not base_model.startswith((".", "/", "~"))
-        and Path(parts[1]).suffix not in (".safetensors", ".ckpt", ".gguf")
-    ):
+    if HUB_NAME.fullmatch(base_model):
         from studio.families.hub import download
 
         return download(base_model)

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import SingleFileComponentError
+from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 from torch.nn import Conv2d, Linear
 from torch.nn import functional as F
@@ -35,6 +37,8 @@ CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsam
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 PIXELS_AT_ONCE = {"cuda": 8 * 512 * 512, "cpu": 32 * 64 * 64}
 logging.disable_progress_bar()
+logging.set_verbosity_error()  # what is wrong with a model is said here, in one sentence
+diffusers_logging.set_verbosity_error()
 logging.set_verbosity_error()
 _loading = threading.RLock()  # opening a model patches torch for the moment, for all threads
 
@@ -62,14 +66,15 @@ class StableDiffusion:
             "unet": {"to_out": "to_out.0"},
             "text_encoder": {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"},
         },
-        apart=("conv1", "conv2", "conv"),
+        apart=("resnets", "downsamplers", "upsamplers"),
     )
 
     def load(self, source: Path, device: torch.device, dtype: torch.dtype) -> Bundle:
         """A diffusers folder or a single .safetensors file."""
         folder, single = (source, None) if source.is_dir() else (ASSETS / LAYOUTS[_layout(source)], source)
         read = partial(_read_json, folder)
-        unet, vae, scheduler = read("unet/config.json"), read("vae/config.json"), read("scheduler/scheduler_config.json")
+        unet = read("unet/config.json", "block_out_channels", "sample_size", "cross_attention_dim")
+        vae, scheduler = read("vae/config.json", "block_out_channels"), read("scheduler/scheduler_config.json")
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         facts = {
             "title": source.stem,
@@ -89,7 +94,7 @@ class StableDiffusion:
             loaders={
                 "unet": lambda: _open(UNet2DConditionModel, folder, single, "unet", device, dtype),
                 "vae": lambda: _open(AutoencoderKL, folder, single, "vae", device, torch.float32),
-                "text_encoder": lambda: _open_text_encoder(folder, single, device, dtype),
+                "text_encoder": lambda: _open(CLIPTextModel, folder, single, "text_encoder", device, dtype),
                 "tokenizer": lambda: _open_tokenizer(folder),
                 "alphas": lambda: diffusion.cumulative_alphas(scheduler),
             },
@@ -218,9 +223,11 @@ def _tokens(bundle: Bundle, texts: list[str]) -> Tensor:
     return tokens
 
 
-def _read_json(folder: Path, name: str) -> dict[str, Any]:
+def _read_json(folder: Path, name: str, *needed: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not found.keys() >= set(needed):
+            raise ValueError
     except (OSError, ValueError):
         raise ModelError(
             say("{path}: is missing or can't be read.", path=folder / name), say("Download the model again, with all its folders.")
@@ -271,23 +278,32 @@ def _identity(folder: Path, single: Path | None, part: str, prefix: str) -> str:
 def _open(kind: Any, folder: Path, single: Path | None, part: str, device: torch.device, dtype: torch.dtype) -> Any:
     with _loading, _named(single or folder / part):
         if single is None:
-            variant = _weights(folder, part)[1]
-            model = kind.from_pretrained(folder, subfolder=part, dtype=dtype, use_safetensors=True, variant=variant, local_files_only=True)
+            model = _from_folder(kind, folder, part, dtype)
+        elif kind is CLIPTextModel:
+            model = _whole(_text_encoder_from(single, folder, dtype))
         else:
-            model = kind.from_single_file(str(single), config=str(folder), subfolder=part, dtype=dtype, local_files_only=True)
-    return model.to(device).requires_grad_(False).eval()
+            model = _whole(kind.from_single_file(str(single), config=str(folder), subfolder=part, dtype=dtype, local_files_only=True))
+        return model.to(device).requires_grad_(False).eval()
 
 
-def _open_text_encoder(folder: Path, single: Path | None, device: torch.device, dtype: torch.dtype) -> Any:
-    with _loading, _named(single or folder / "text_encoder"):
-        if single is None:
-            variant = _weights(folder, "text_encoder")[1]
-            model = CLIPTextModel.from_pretrained(
-                folder, subfolder="text_encoder", dtype=dtype, use_safetensors=True, variant=variant, local_files_only=True
-            )
-        else:
-            model = _text_encoder_from(single, folder, dtype)
-    return model.to(device).requires_grad_(False).eval()
+def _from_folder(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
+    model, seen = kind.from_pretrained(
+        folder,
+        subfolder=part,
+        dtype=dtype,
+        use_safetensors=True,
+        variant=_weights(folder, part)[1],
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    return _whole(model, seen["missing_keys"])
+
+
+def _whole(model: Any, lost: Iterable[str] = ()) -> Any:
+    """The model, unless weights are missing: the libraries only mention it, and leave them random or without memory."""
+    if missing := sorted({*lost, *(name for name, parameter in model.named_parameters() if parameter.is_meta)}):
+        raise ValueError(say("{name} is missing", name=missing[0]))
+    return model
 
 
 def _text_encoder_from(single: Path, folder: Path, dtype: torch.dtype) -> Any:
@@ -306,7 +322,7 @@ def _open_tokenizer(folder: Path) -> Any:
     settings = _read_json(folder, "tokenizer/tokenizer_config.json")
     if folder.is_relative_to(ASSETS):
         return clip.tokenizer(settings["pad_token"], settings["model_max_length"])
-    with _loading:
+    with _loading, _named(folder / "tokenizer"):
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     size = _read_json(folder, "text_encoder/config.json").get("vocab_size", 49408)
     if len(tokenizer) != size:  # an empty folder gives a tokenizer of two tokens, and every prompt means the same
@@ -324,6 +340,8 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except (ModelError, torch.OutOfMemoryError):
         raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except NotImplementedError as error:  # torch can't move what has no memory, because the file had nothing to put there
+        raise ModelError(say("{path}: lacks some of its weights.", path=path), say("Download the model again.")) from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SingleFileComponentError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise ModelError(say("{path}: can't be opened: {reason}", path=path, reason=reason), say("Download the model again.")) from error

@@ -1,8 +1,10 @@
 """Before and after on one sheet: a row per prompt, a column per strength."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
@@ -12,6 +14,15 @@ CELL = 192  # pictures smaller than this are enlarged
 GAP = 12
 TEXT = 16
 INK, PAPER = (30, 32, 38), (250, 250, 248)
+CHINESE = (
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansSC-Regular.otf",
+    "SourceHanSansSC-Regular.otf",
+    "wqy-microhei.ttc",
+    "wqy-zenhei.ttc",
+    "msyh.ttc",
+    "PingFang.ttc",
+)
 
 
 def sheet(pictures: Sequence[Sequence[Image.Image]], prompts: Sequence[str], heads: Sequence[str]) -> Image.Image:
@@ -25,15 +36,14 @@ def _page(pictures: Sequence[Sequence[Image.Image]], rows: Sequence[str], column
     first = pictures[0][0]
     scale = max(1, CELL // first.width)
     width, height = first.width * scale, first.height * scale
-    font = ImageFont.load_default(TEXT)
     band = height + GAP + TEXT + GAP
     page = Image.new("RGB", (len(columns) * (width + GAP) + GAP, GAP + TEXT + GAP + len(rows) * band), PAPER)
     pen = ImageDraw.Draw(page)
     for column, head in enumerate(columns):
-        pen.text((GAP + column * (width + GAP) + width // 2, GAP), _fitting(head, font, width), INK, font, anchor="ma")
+        pen.text((GAP + column * (width + GAP) + width // 2, GAP), _fitting(head, width), INK, _font(head), anchor="ma")
     for row, label in enumerate(rows):
         top = GAP + TEXT + GAP + row * band
-        pen.text((GAP, top), _fitting(label, font, page.width - 2 * GAP), INK, font)
+        pen.text((GAP, top), _fitting(label, page.width - 2 * GAP), INK, _font(label))
         for column, picture in enumerate(pictures[row]):
             enlarged = picture.resize((width, height), Image.Resampling.NEAREST) if scale > 1 else picture
             page.paste(enlarged, (GAP + column * (width + GAP), top + TEXT + GAP // 2))
@@ -49,10 +59,20 @@ def save(page: Image.Image, path: Path, parameters: str = "") -> None:
     write_atomically(path, lambda temporary: page.save(temporary, "PNG", pnginfo=notes))
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    line = " ".join(text.split())
+def _font(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A font that has the characters of `text`, as far as this machine has one: Pillow's own only knows ASCII."""
+    if text.isascii():
+        return ImageFont.load_default(TEXT)
+    for name in CHINESE if any(character >= "\u2e80" for character in text) else ():
+        with suppress(OSError):
+            return ImageFont.truetype(name, TEXT)
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", TEXT)
+
+
+def _fitting(text: str, width: int) -> str:
+    font, line = _font(text), " ".join(text.split())
     if font.getlength(line) <= width:
         return line
-    while line and font.getlength(line + "…") > width:
+    while line and font.getlength(line + "...") > width:
         line = line[:-1]
-    return line + "…"
+    return line + "..."

@@ -15,7 +15,7 @@ from studio.runs import run as runs
 from studio.runs.result import DIFFUSERS
 from studio.training.lora import attach_files, weights
 
-TAG = re.compile(r"<lora:([^:<>]+)(?::(-?[0-9.]+))?>")
+TAG = re.compile(r"<lora:([^:<>]+)(?::([^<>]*))?>")
 LARGEST_STRENGTH = 4.0
 
 

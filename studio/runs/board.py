@@ -1,10 +1,14 @@
 """What others read while a run goes on: TensorBoard events and train.log below logs/. Neither can stop a training."""
 
 import logging
+import os
+import platform
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from studio.events import Event, Finding, Note, Sampled, Saved, Started, Steps, Validated
 from studio.language import say
@@ -15,10 +19,10 @@ class Board:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.writer: Any = None
+        self.curves: Curves | None = None
         self.broken = False
         (folder / "logs").mkdir(parents=True, exist_ok=True)
-        self.handler = RotatingFileHandler(folder / "logs" / "train.log", maxBytes=10_000_000, backupCount=5, encoding="utf-8", delay=True)
+        self.handler = _TrainLog(folder / "logs" / "train.log", maxBytes=10_000_000, backupCount=5, encoding="utf-8", delay=True)
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self.logger = logging.Logger(f"run {folder}")
         self.logger.addHandler(self.handler)
@@ -37,36 +41,83 @@ class Board:
             return [Finding(text=say("Logs can't be written any more ({reason}); the training goes on.", reason=error.strerror or error))]
         return []
 
+    def error(self, text: str) -> None:
+        """A traceback for train.log, where that can be written."""
+        with suppress(OSError):
+            self.logger.error("%s", text)
+
     def close(self) -> None:
-        """Give the files back."""
-        if self.writer is not None:
-            self.writer.close()
-        self.handler.close()
+        """Give the files back. A full disk has been told by then."""
+        with suppress(OSError):
+            self.handler.close()
+        with suppress(OSError):
+            if self.curves is not None:
+                self.curves.close()
 
     def _log(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self.curves = Curves(self.folder / "logs", event.step)
+        if self.curves is None:
+            return
         match event:
-            case Started():
-                from torch.utils.tensorboard import SummaryWriter
-
-                self.writer = SummaryWriter(str(self.folder / "logs"), purge_step=event.step)
             case Steps():
                 for step, loss, norm, rate in zip(range(event.first, event.last + 1), event.loss, event.grad_norm, event.learning_rate, strict=True):
-                    for name, value in (("Loss/train", loss), ("grad_norm", norm), ("lr", rate)):
-                        if value is not None:
-                            self.writer.add_scalar(name, value, step)
+                    self.curves.numbers(step, {"Loss/train": loss, "grad_norm": norm, "lr": rate})
             case Validated():
-                self.writer.add_scalar("Loss/val", event.loss, event.step)
-                for band, loss in event.bands.items():
-                    self.writer.add_scalar(f"Loss/val_at_{band}", loss, event.step)
+                self.curves.numbers(event.step, {"Loss/val": event.loss, **{f"Loss/val_at_{band}": loss for band, loss in event.bands.items()}})
             case Sampled():
-                import numpy
-                from PIL import Image
-
                 for number, file in enumerate(event.files):
-                    with Image.open(self.folder / file) as picture:
-                        self.writer.add_image(f"samples/{number:02d}", numpy.asarray(picture.convert("RGB")), event.step, dataformats="HWC")
-        if self.writer is not None:
-            self.writer.flush()
+                    self.curves.picture(event.step, f"samples/{number:02d}", self.folder / file)
+        self.curves.flush()
+
+
+class Curves:
+    """A file of TensorBoard events. Written here and now: TensorBoard's own writer has a thread, whose errors can't be caught."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        name = f"events.out.tfevents.{time.time():.6f}.{platform.node()}.{os.getpid()}"
+        self.file: BinaryIO = (folder / name).open("xb")
+        self.records = RecordWriter(self.file)
+        self._write(file_version="brain.Event:2")
+        self._write(step=step, session_log=SessionLog(status=SessionLog.START))  # supersedes what earlier files say of later steps
+
+    def numbers(self, step: int, named: dict[str, float | None]) -> None:
+        """One point on each curve; None is a gap."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in named.items() if value is not None]
+        self._write(step=step, summary=Summary(value=values))
+
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """A PNG as it is."""
+        from PIL import Image
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        with Image.open(path) as opened:
+            image = Summary.Image(width=opened.width, height=opened.height, colorspace=3, encoded_image_string=path.read_bytes())
+        self._write(step=step, summary=Summary(value=[Summary.Value(tag=name, image=image)]))
+
+    def flush(self) -> None:
+        """Let readers see what was written."""
+        self.file.flush()
+
+    def close(self) -> None:
+        """Give the file back."""
+        self.file.close()
+
+    def _write(self, **values: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event as Entry
+
+        self.records.write(Entry(wall_time=time.time(), **values).SerializeToString())
+
+
+class _TrainLog(RotatingFileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Let the error out: logging would print a traceback and go on."""
+        raise
 
 
 def _line(event: Event) -> str:

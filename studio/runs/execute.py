@@ -50,10 +50,11 @@ def execute(run: Run, anyway: bool = False) -> Iterator[list[Event]]:
             for happened in _attempt(run, run.config, anyway):
                 lasting = [event for event in happened if not isinstance(event, Progress)]
                 run.log(lasting)
-                run.log(board.log(lasting))
+                broken = board.log(lasting)
+                run.log(broken)
                 if any(isinstance(event, Started) for event in happened):
                     run.update(status="running")
-                yield happened
+                yield [*happened, *broken]
             run.update(status="finished", finished=time.time())
         except Stopped:
             run.update(status="stopped", finished=time.time())
@@ -62,7 +63,7 @@ def execute(run: Run, anyway: bool = False) -> Iterator[list[Event]]:
             run.update(status="failed", finished=time.time(), error=error.what, fix=error.fix)
             raise
         except Exception as error:
-            board.logger.error("%s", traceback.format_exc())
+            board.error(traceback.format_exc())
             known = _translated(error, run)
             run.update(status="failed", finished=time.time(), error=known.what, fix=known.fix)
             raise known from error

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -165,8 +165,9 @@ def create(config: Config) -> Run:
 def find(name: str) -> Run:
     """The run with that id, or in that folder. Raises InputError."""
     for folder in (home.runs() / name, Path(name).expanduser()):
-        if run := _at(folder.absolute()):
-            return run
+        with suppress(OSError):  # a name that is too long for a file
+            if run := _at(folder.absolute()):
+                return run
     raise InputError(say("There is no run {name}.", name=name), say("`python studio.py runs` lists them."))
 
 

@@ -30,7 +30,7 @@ OUTSIDE = {
 }
 VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 OPEN_CLIP = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj", "self_attn.out_proj": "attn.out_proj"}
-NARROW = {"block_out_channels": [32, 32, 64, 64]}
+NARROW = {"block_out_channels": [32, 64, 96, 96]}  # wider where Stable Diffusion is wider, so that shortcuts are where its own are
 
 
 def checkpoint(models: Mapping[str, Any], kind: str) -> State:
@@ -45,7 +45,7 @@ def checkpoint(models: Mapping[str, Any], kind: str) -> State:
 def narrow(folder: Path, layout: str) -> Path:
     """A copy of the shipped configurations (sd15, sd21) in `folder`: all blocks and layers, but thin."""
     shutil.copytree(ASSETS / layout, folder / layout)
-    unet = {**NARROW, "cross_attention_dim": 48, "attention_head_dim": 4 if layout == "sd15" else [2, 4, 4, 4]}
+    unet = {**NARROW, "cross_attention_dim": 48, "attention_head_dim": 4 if layout == "sd15" else [2, 4, 6, 6]}
     _change(folder / layout / "unet/config.json", unet)
     _change(folder / layout / "vae/config.json", NARROW)
     layers = json.loads((ASSETS / layout / "text_encoder/config.json").read_text())["num_hidden_layers"]
