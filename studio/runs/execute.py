@@ -94,7 +94,7 @@ def _attempt(run: Run, config: Config, anyway: bool) -> Iterator[list[Event]]:
         try:
             yield from _until_stopped(run, iter(trainer))
         except Stopped:
-            yield trainer.save()
+            yield from trainer.save()
             raise
         result.write(run, family, bundle, lora.export(), trainer.step)
 

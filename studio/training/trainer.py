@@ -71,18 +71,21 @@ class Trainer:
             if self._due(self.config.sample_steps) and self.config.sample_prompts:
                 yield from self._sample()
             if self._due(self.config.save_steps):
-                yield self.save()
+                yield from self.save()
 
-    def save(self) -> list[Event]:
-        """A checkpoint of this step, after a last look at its numbers. Refuses weights that aren't finite: RunError."""
-        events = self._read(now=True)
+    def save(self) -> Iterator[list[Event]]:
+        """A checkpoint of this step. Its steps are told first: whoever dies in between tells them twice, never not at all.
+
+        Refuses weights that aren't finite: RunError.
+        """
+        yield self._read(now=True)
         state = self.lora.state()
         if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
             raise RunError(say("The LoRA's weights are no finite numbers any more (step {step}).", step=self.step), say("Lower learning_rate."))
         numbers = {"step": self.step, "watch": self.watch.state()}
         path = checkpoints.save(self.folder / "checkpoints", self.step, Checkpoint(state, self.optimizer.state(), numbers))
         checkpoints.prune(self.folder / "checkpoints", self.config.keep_checkpoints)
-        return [*events, Saved(step=self.step, folder=f"checkpoints/{path.name}")]
+        yield [Saved(step=self.step, folder=f"checkpoints/{path.name}")]
 
     def restore(self, checkpoint: Path) -> None:
         """Go on from a whole checkpoint."""

@@ -227,8 +227,18 @@ def test_weights_that_arent_finite_are_not_saved(made, tmp_path: Path):
     with torch.no_grad():
         next(iter(trainer.optimizer.names)).fill_(float("inf"))
     with pytest.raises(RunError, match="no finite numbers"):
-        trainer.save()
+        list(trainer.save())
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_steps_are_told_before_the_checkpoint_that_holds_them(made, tmp_path: Path):
+    told, seen = 0, 0
+    for happened in made(save_steps=1, max_steps=4, keep_checkpoints=0):
+        there = [int(path.name[5:]) for path in checkpoints.listed(tmp_path / "checkpoints")]
+        assert max(there, default=0) <= told
+        seen += len(there)
+        told = max([told, *(event.last + 1 for event in happened if isinstance(event, Steps))])
+    assert seen and told == 4
 
 
 @pytest.mark.gpu
