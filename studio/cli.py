@@ -26,13 +26,9 @@ Command = Callable[[argparse.Namespace], int | None]
 
 
 def main(words: Sequence[str]) -> int:
-    """Run one command. Returns the exit code: 0, 2 input, 3 environment, 4 run failed."""
-    if not words:
-        print(
-            say("The app comes next. Until then everything is on the command line; begin with:"),
-            "\n\n    python studio.py demo\n    python studio.py --help",
-        )
-        return 0
+    """Run one command; the app where there is none. Returns the exit code: 0, 2 input, 3 environment, 4 run failed."""
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
+        words = ["app", *words]
     arguments, flags = _parser(words).parse_known_args(words)
     arguments.flags = flags
     try:
@@ -58,6 +54,14 @@ def main(words: Sequence[str]) -> int:
         known = unexpected(error)
         complain(known)
         return known.exit_code
+
+
+def app(arguments: argparse.Namespace) -> None:
+    """The app in a browser. It is what comes without a command, too."""
+    from studio.ui import opening  # noqa: F401 - before anything else opens Gradio
+    from studio.ui.app import Address, serve
+
+    serve(Address(arguments.host, arguments.port))
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -336,6 +340,9 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         found.set_defaults(command=run)
         return found
 
+    sub = command(app, "app")
+    sub.add_argument("--host", default="127.0.0.1", help=say("the address it listens on"))
+    sub.add_argument("--port", type=int, help=say("the port; the first free one from 7860 on when absent"))
     command(demo, "demo").add_argument("--output", type=Path, default=Path("before-after.png"), help=say("where the picture goes"))
     sub = command(train, "train")
     sub.add_argument("--config", type=Path, help=say("settings as YAML, one `name: value` per line"))

@@ -9,6 +9,11 @@ def home() -> Path:
     return Path(os.environ.get("STUDIO_HOME") or "workspace").expanduser().absolute()
 
 
+def datasets() -> Path:
+    """One folder a dataset; for one that lies elsewhere the folder holds one file, `where`."""
+    return home() / "datasets"
+
+
 def runs() -> Path:
     """One folder a run."""
     return home() / "runs"

@@ -2,15 +2,31 @@
 
 import locale
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
 LANGUAGES = {"en": "English", "zh": "简体中文"}
 FOLDER = Path(__file__).parent / "languages"
+_spoken: ContextVar[str] = ContextVar("spoken", default="")
+
+
+@contextmanager
+def speaking(name: str) -> Iterator[None]:
+    """Speak `name` (`zh-CN`, say) within this block and what it calls, whatever others speak meanwhile. Empty: as before."""
+    token = _spoken.set(_known(name) if name else _spoken.get())
+    try:
+        yield
+    finally:
+        _spoken.reset(token)
 
 
 def language() -> str:
-    """The language in use: `$STUDIO_LANGUAGE`, else the system's, else English."""
+    """The language in use: that of the block, `$STUDIO_LANGUAGE`, else the system's, else English."""
+    if spoken := _spoken.get():
+        return spoken
     for source in (os.environ.get("STUDIO_LANGUAGE"), os.environ.get("LC_ALL"), os.environ.get("LC_MESSAGES"), os.environ.get("LANG")):
         if source:
             return _known(source)

@@ -1,0 +1,1 @@
+"""The app: a window on the engine. Nothing else knows Gradio."""

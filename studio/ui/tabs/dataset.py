@@ -1,0 +1,8 @@
+"""The Dataset tab."""
+
+from studio.ui.parts import part
+
+
+def build() -> None:
+    """Put the tab's part on the page."""
+    part("dataset", [])
