@@ -9,6 +9,7 @@ import pytest
 from studio import cli, config, fields
 from studio.language import say, translations
 from studio.runs import presets
+from studio.ui import app, parts
 
 STUDIO = Path(cli.__file__).parent
 STATUSES = {"queued", "preparing", "running", "finished", "stopped", "failed", "interrupted"}
@@ -30,10 +31,11 @@ def sentences() -> set[str]:
     helps = {field.description or "" for _, _, field in fields.settings()}
     groups = {group.__doc__ or "" for group in config.GROUPS}
     commands = {
-        getattr(cli, name).__doc__ or "" for name in ("train", "resume", "stop", "runs", "check", "sample", "export", "presets", "demo", "doctor")
+        getattr(cli, name).__doc__ or "" for name in ("app", "train", "resume", "stop", "runs", "check", "sample", "export", "presets", "demo", "doctor")
     }
     shelf = {text for preset in presets.listed() for text in (preset.title, preset.about)}
-    return {text for text in written | helps | groups | commands | shelf | STATUSES if isinstance(text, str)}
+    page = parts.sentences() | set(app.TABS)
+    return {text for text in written | helps | groups | commands | shelf | page | STATUSES if isinstance(text, str)}
 
 
 def blanks(text: str) -> set[str]:
