@@ -77,7 +77,7 @@ def train(arguments: argparse.Namespace) -> None:
     if not any(layers):
         raise InputError(say("Nothing is said of what to train."), say("Give --config FILE, or try `python studio.py demo`."))
     config = fields.build(*layers)
-    from studio.runs import run
+    from studio.runs import execute, run  # noqa: F401 - opened before there is a run: from then on it is being trained
     from studio.runs.resolve import complete
 
     _carry_out(run.create(complete(config)))

@@ -173,9 +173,9 @@ class Config(Running, Loss, Optimisation, Adapter, Data, Model):  # pydantic gat
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
         if self.keep_tokens and not self.shuffle_tags:
-            raise ValueError(say("keep_tokens only means something together with shuffle_tags: true."))
+            raise ValueError(say("keep_tokens: only means something together with shuffle_tags: true."))
         if self.text_encoder_lr is not None and not self.train_text_encoder:
-            raise ValueError(say("text_encoder_lr only means something together with train_text_encoder: true."))
+            raise ValueError(say("text_encoder_lr: only means something together with train_text_encoder: true."))
         return self
 
     @property

@@ -17,11 +17,12 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Event):
-    """An attempt began at `step` of `steps`; `environment` says on what."""
+    """An attempt began at `step` of `steps`, of which `epoch` show every picture once; `environment` says on what."""
 
     kind = "started"
     step: int
     steps: int
+    epoch: float = 0.0
     environment: dict[str, Any] = field(default_factory=dict)
 
 

@@ -21,6 +21,7 @@ from studio.language import say
 
 LARGEST_FILE = 256 * 1024
 DEEPEST = 20
+SPELLED = {"lora": "LoRA", "lr": "learning rate", "snr": "SNR", "rslora": "rsLoRA", "dir": "folder", "path": "file", "train": "train", "conv": "convolution", "grad": "gradient"}
 
 
 class Given(NamedTuple):
@@ -28,6 +29,25 @@ class Given(NamedTuple):
 
     value: Any
     where: str
+
+
+class Fault(NamedTuple):
+    """What is wrong with one setting. `key` is empty where several don't go together."""
+
+    where: str
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, self))
+
+
+class SettingsError(InputError):
+    """Settings that can't be used: every one that is wrong."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = sorted(faults, key=_by_line)
+        super().__init__("\n".join(map(str, self.faults)), say("`python studio.py train --help` lists all settings."))
 
 
 class _Yaml(yaml.SafeLoader):
@@ -64,6 +84,11 @@ def read_yaml(path: Path) -> dict[str, Given]:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise InputError(say("{path}:{line}: is not UTF-8 text.", path=path, line=line), say("Save the file as UTF-8.")) from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: str | Path) -> dict[str, Given]:
+    """Setting → value and line of flat YAML; `path` is what messages call it. Raises InputError with every line that can't be read as one."""
     try:
         _refuse_tricks(text, path)
         return dict(_pairs(text, path))
@@ -89,26 +114,26 @@ def read_flags(words: list[str]) -> dict[str, Given]:
                 raise InputError(say("{word}: its value is missing.", word=word), say("Write {word} VALUE.", word=word))
             text = rest.pop(0)
         name = name.replace("-", "_")
-        given[name] = Given(_scalar(name, text), f"--{name}")
+        given[name] = Given(scalar(name, text), f"--{name}")
     return given
 
 
 def build(*layers: dict[str, Given]) -> Config:
-    """The config from layers of values, later ones win. Raises InputError that lists every wrong setting with its place and remedy."""
+    """The config from layers of values, later ones win. Raises SettingsError that lists every wrong setting with its place and remedy."""
     values: dict[str, Given] = {}
-    problems: list[str] = []
+    problems: list[Fault] = []
     for layer in layers:
         for key, given in layer.items():
             name = ALIASES.get(key, key)
             if name != key and name in layer:
-                problems.append(f"{given.where}: " + say("{key}: is the same setting as {name}; give one of them.", key=key, name=name))
+                problems.append(Fault(given.where, key, say("is the same setting as {name}; give one of them.", name=name)))
             values[name] = given
     try:
         config = Config.model_validate({key: given.value for key, given in values.items()})
     except ValidationError as error:
         problems += [_problem(dict(detail), values) for detail in error.errors()]
     if problems:
-        raise InputError("\n".join(sorted(problems, key=_by_line)), say("`python studio.py train --help` lists all settings."))
+        raise SettingsError(problems)
     return config
 
 
@@ -125,17 +150,48 @@ def help_text(field: FieldInfo) -> str:
     return say(field.description or "")
 
 
+def title(name: str) -> str:
+    """A setting's name in words: `lora_rank` is LoRA rank. Translated like any sentence."""
+    words = " ".join(SPELLED.get(word, word) for word in name.split("_"))
+    return words[0].upper() + words[1:]
+
+
+def kind(field: FieldInfo) -> tuple[Any, dict[str, float]]:
+    """The bare type of a field (int, a Literal, …), and its bounds by `ge`, `gt`, `le`, `lt`."""
+    bounds: dict[str, Any] = {}
+
+    def unwrap(kind: Any) -> Any:
+        if typing.get_origin(kind) is typing.Annotated:
+            inner, *extras = typing.get_args(kind)
+            for extra in extras:
+                collect(extra)
+            return unwrap(inner)
+        if typing.get_origin(kind) in (typing.Union, types.UnionType):
+            return unwrap(next(part for part in typing.get_args(kind) if part is not type(None)))
+        return kind
+
+    def collect(extra: Any) -> None:
+        for item in [extra, *getattr(extra, "metadata", ())]:
+            for bound in ("ge", "gt", "le", "lt"):
+                if getattr(item, bound, None) is not None:
+                    bounds[bound] = getattr(item, bound)
+
+    for item in field.metadata:
+        collect(item)
+    return unwrap(field.annotation), bounds
+
+
 def allowed(field: FieldInfo) -> str:
     """What a field takes, in words: `whole number, 1 to 1024`."""
-    kind, limits = _kind(field)
-    if typing.get_origin(kind) is Literal:
-        return say("one of {values}", values=", ".join(str(value) for value in typing.get_args(kind)))
+    bare, limits = _kind(field)
+    if typing.get_origin(bare) is Literal:
+        return say("one of {values}", values=", ".join(str(value) for value in typing.get_args(bare)))
     word = {
         bool: say("true or false"),
         int: say("a whole number"),
         float: say("a number"),
         Path: say("a path"),
-    }.get(kind, say("a list of texts") if typing.get_origin(kind) is tuple else say("text"))
+    }.get(bare, say("a list of texts") if typing.get_origin(bare) is tuple else say("text"))
     return word + (f", {limits}" if limits else "")
 
 
@@ -193,65 +249,46 @@ def _shown(value: Any) -> str:
 
 def _kind(field: FieldInfo) -> tuple[Any, str]:
     """The bare type of a field and its limits in words."""
-    bounds: dict[str, Any] = {}
-
-    def unwrap(kind: Any) -> Any:
-        if typing.get_origin(kind) is typing.Annotated:
-            inner, *extras = typing.get_args(kind)
-            for extra in extras:
-                collect(extra)
-            return unwrap(inner)
-        if typing.get_origin(kind) in (typing.Union, types.UnionType):
-            return unwrap(next(part for part in typing.get_args(kind) if part is not type(None)))
-        return kind
-
-    def collect(extra: Any) -> None:
-        for item in [extra, *getattr(extra, "metadata", ())]:
-            for bound in ("ge", "gt", "le", "lt"):
-                if getattr(item, bound, None) is not None:
-                    bounds[bound] = getattr(item, bound)
-
-    for item in field.metadata:
-        collect(item)
-    kind = unwrap(field.annotation)
+    bare, bounds = kind(field)
     low, high = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
     match low, high:
         case None, None:
-            return kind, ""
+            return bare, ""
         case _, None:
-            return kind, say("at least {low}", low=f"{low:g}") if "ge" in bounds else say("above {low}", low=f"{low:g}")
+            return bare, say("at least {low}", low=f"{low:g}") if "ge" in bounds else say("above {low}", low=f"{low:g}")
         case None, _:
-            return kind, say("at most {high}", high=f"{high:g}")
+            return bare, say("at most {high}", high=f"{high:g}")
         case _:
             text = say("{low} to {high}", low=f"{low:.10g}", high=f"{high:.10g}")
-            return kind, text if "ge" in bounds else text + ", " + say("above {low}", low=f"{low:g}")
+            return bare, text if "ge" in bounds else text + ", " + say("above {low}", low=f"{low:g}")
 
 
-def _problem(detail: dict[str, Any], values: dict[str, Given]) -> str:
-    """One of pydantic's errors as `my.yaml:7: key: what to write instead`."""
+def _problem(detail: dict[str, Any], values: dict[str, Given]) -> Fault:
+    """One of pydantic's errors as where it is, which setting, and what to write instead."""
     key = str(detail["loc"][0]) if detail["loc"] else ""
     fields = Config.model_fields
     if detail["type"] == "missing":
-        return f"{key}: " + say("is missing. {help}", help=help_text(fields[key]))
+        return Fault("", key, say("is missing. {help}", help=help_text(fields[key])))
     if detail["type"] == "value_error":
         text = str(detail["ctx"]["error"])
-        return next((f"{given.where}: {text}" for key, given in values.items() if text.startswith(key)), text)
+        name, _, rest = text.partition(": ")
+        return Fault(values[name].where, name, rest) if name in values else Fault("", "", text)
     value, where = values[key]
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, [*fields, *ALIASES], n=1, cutoff=0.6)
         hint = say("did you mean {name}?", name=near[0]) if near else say("`python studio.py train --help` lists all settings.")
-        return f"{where}: {key}: " + say("unknown setting; {hint}", hint=hint)
+        return Fault(where, key, say("unknown setting; {hint}", hint=hint))
     if detail["type"] == "string_pattern_mismatch":
-        return f"{where}: {key}: " + say("can't be the name of a file (got {value})", value=repr(value))
-    return f"{where}: {key}: " + say("must be {kind} (got {value})", kind=allowed(fields[key]), value=repr(value)[:80])
+        return Fault(where, key, say("can't be the name of a file (got {value})", value=repr(value)))
+    return Fault(where, key, say("must be {kind} (got {value})", kind=allowed(fields[key]), value=repr(value)[:80]))
 
 
-def _by_line(problem: str) -> tuple[str, int]:
-    found = re.match(r"(.+?):(\d+): ", problem)
-    return (found[1], int(found[2])) if found else ("", 0)
+def _by_line(fault: Fault) -> tuple[str, int]:
+    path, _, line = fault.where.rpartition(":")
+    return (path, int(line)) if line.isdigit() else ("", 0)
 
 
-def _refuse_tricks(text: str, path: Path) -> None:
+def _refuse_tricks(text: str, path: str | Path) -> None:
     """Aliases, tags, deep nesting and several documents have no place in a flat file, and cost time and memory to expand."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=_Yaml):
@@ -269,7 +306,7 @@ def _refuse_tricks(text: str, path: Path) -> None:
             )
 
 
-def _pairs(text: str, path: Path) -> Iterator[tuple[str, Given]]:
+def _pairs(text: str, path: str | Path) -> Iterator[tuple[str, Given]]:
     loader = _Yaml(text)
     root = loader.get_single_node()
     if root is None:
@@ -297,11 +334,11 @@ def _as_yaml(value: Any) -> str:
     return re.sub(r"[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
-def _scalar(name: str, text: str) -> Any:
+def scalar(name: str, text: str) -> Any:
     """A flag's text as YAML would read it; settings that take text take it as it is, those that take several also as `[a, b]`."""
     field = Config.model_fields.get(ALIASES.get(name, name))
-    kind = _kind(field)[0] if field else None
-    if kind in (str, Path) or (typing.get_origin(kind) is tuple and not text.lstrip().startswith("[")):
+    bare = kind(field)[0] if field else None
+    if bare in (str, Path) or (typing.get_origin(bare) is tuple and not text.lstrip().startswith("[")):
         return text
     try:
         loader = _Yaml(text)

@@ -19,6 +19,11 @@ def runs() -> Path:
     return home() / "runs"
 
 
+def trash() -> Path:
+    """Runs that were deleted and can come back."""
+    return home() / "trash"
+
+
 def models() -> Path:
     """Base models and LoRA files that the user put there."""
     return home() / "models"
@@ -27,6 +32,11 @@ def models() -> Path:
 def cache() -> Path:
     """Encoded rows and unpacked archives, by content. Safe to delete."""
     return home() / "cache"
+
+
+def own_presets() -> Path:
+    """The presets that the person has saved."""
+    return home() / "presets"
 
 
 def presets() -> Path:

@@ -21,12 +21,6 @@ def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     return code, said.out + said.err
 
 
-def test_no_arguments_say_what_to_do(capsys):
-    code, said = answer(capsys)
-    assert code == 0
-    assert "python studio.py demo" in said
-
-
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -204,8 +204,8 @@ def test_every_setting_has_its_help_and_its_row():
 
 
 def test_settings_that_only_mean_something_together(my):
-    assert refused(my, NEEDED + "keep_tokens: 2\n") == "my.yaml:3: keep_tokens only means something together with shuffle_tags: true."
-    assert refused(my, NEEDED, "--text_encoder_lr", "1e-5").startswith("--text_encoder_lr: text_encoder_lr only means something together")
+    assert refused(my, NEEDED + "keep_tokens: 2\n") == "my.yaml:3: keep_tokens: only means something together with shuffle_tags: true."
+    assert refused(my, NEEDED, "--text_encoder_lr", "1e-5").startswith("--text_encoder_lr: text_encoder_lr: only means something together")
 
 
 def test_values_far_from_use_are_said(my):

@@ -106,6 +106,12 @@ def survey(config: Config, progress: Progress = unwatched, extract_to: Path | No
     return Survey(folder, len(names), sum(1 for name in names if captions.texts.get(name)), examples, tuple(problems))
 
 
+def held_out(count: int, share: float) -> int:
+    """How many of `count` pictures are held out: at least 2, and at least 4 and half of all stay to train on; 0 where that can't be."""
+    wanted = min(max(2, round(share * count)), count - max(4, (count + 1) // 2)) if share else 0
+    return wanted if wanted >= 2 else 0
+
+
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[tuple[Example, ...], tuple[Example, ...], float]:
     """Examples to train on, examples to measure the loss on, and the share of the latter that is trained on too.
 
@@ -116,8 +122,7 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[tuple[E
     everything = tuple(examples)
     if share == 0 or not everything:
         return everything, (), 0.0
-    most = len(everything) - max(4, (len(everything) + 1) // 2)
-    wanted = min(max(2, round(share * len(everything))), most)
+    wanted, most = held_out(len(everything), share), len(everything) - max(4, (len(everything) + 1) // 2)
     counts = Counter(example.content for example in everything)
     held: set[str] = set()
     size = 0

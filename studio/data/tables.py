@@ -148,7 +148,7 @@ def _csv_rows(text: str) -> Iterator[tuple[int, tuple[str, str] | LineError]]:
             continue
         if columns is None:
             columns, expected = (0, 1), 2
-            header = _header(record)
+            header = columns_of(record)
             if isinstance(header, LineError):
                 yield line, header
                 return
@@ -202,7 +202,7 @@ def _wrong_count(expected: int, record: list[str], line: str) -> LineError:
     return LineError(message, say('Write each line as name,"caption".'))
 
 
-def _header(record: list[str]) -> tuple[int, int] | LineError | None:
+def columns_of(record: list[str]) -> tuple[int, int] | LineError | None:
     """Columns of name and caption; None when the first record is a row already."""
     words = [field.strip().lower() for field in record]
     name = next((words.index(word) for word in NAMES if word in words), None)

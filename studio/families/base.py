@@ -1,5 +1,6 @@
 """The seam between the studio and a kind of model: six verbs, and the bundle of parts that they work on."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     Batch: TypeAlias = dict[str, Tensor]
 else:
     Row = Batch = dict
+
+
+_opening = threading.RLock()
+"""Opening a model changes how torch makes weights, for all threads: one at a time."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ class Bundle:
 
     def __getitem__(self, part: str) -> Any:
         if part not in self._open:
-            self._open[part] = self.loaders[part]()
+            with _opening:
+                self._open[part] = self.loaders[part]()
         return self._open[part]
 
     @property

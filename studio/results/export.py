@@ -14,19 +14,29 @@ from studio.training.lora import scale_of
 
 def export(run: Run, step: int | None = None) -> tuple[Path, Path]:
     """Write the result files of a run from its newest checkpoint, or from that of `step`. Raises InputError."""
-    config = run.config
-    folder = run.folder / "checkpoints"
-    whole = [path for path in checkpoints.listed(folder) if checkpoints.is_whole(path)]
-    steps = [int(path.name.removeprefix("step-")) for path in whole]
-    if not steps:
-        raise InputError(say("Run {id} has no checkpoint yet.", id=run.id), say("Resume it, or wait until it has saved one."))
-    if step is not None and step not in steps:
-        known = ", ".join(map(str, steps))
-        raise InputError(say("Run {id} has no checkpoint of step {step}.", id=run.id, step=step), say("There are: {known}.", known=known))
-    chosen = steps[-1] if step is None else step
-    tensors = checkpoints.load(whole[steps.index(chosen)]).adapter
+    step = _step(run, step)
+    family, bundle = open_base(run.config)
+    return result.write(run, family, bundle, layers(run, step), step)
+
+
+def layers(run: Run, step: int) -> dict[str, LoraLayer]:
+    """The LoRA as it was at a checkpoint."""
+    tensors = checkpoints.load(checkpoints.place(run.folder / "checkpoints", step)).adapter
     names = sorted({name.rpartition(".")[0] for name in tensors})
-    scale = scale_of(config)
-    layers = {name: LoraLayer(down := tensors[f"{name}.down"], tensors[f"{name}.up"], scale * len(down)) for name in names}
-    family, bundle = open_base(config)
-    return result.write(run, family, bundle, layers, chosen)
+    scale = scale_of(run.config)
+    return {name: LoraLayer(down := tensors[f"{name}.down"], tensors[f"{name}.up"], scale * len(down)) for name in names}
+
+
+def steps(run: Run) -> list[int]:
+    """The steps of which there is a whole checkpoint."""
+    return [int(path.name.removeprefix("step-")) for path in checkpoints.listed(run.folder / "checkpoints") if checkpoints.is_whole(path)]
+
+
+def _step(run: Run, step: int | None) -> int:
+    known = steps(run)
+    if not known:
+        raise InputError(say("Run {id} has no checkpoint yet.", id=run.id), say("Resume it, or wait until it has saved one."))
+    if step is not None and step not in known:
+        there = ", ".join(map(str, known))
+        raise InputError(say("Run {id} has no checkpoint of step {step}.", id=run.id, step=step), say("There are: {known}.", known=there))
+    return known[-1] if step is None else step

@@ -1,18 +1,21 @@
 """Pictures from a base model and LoRA files: which files a prompt means, how strong each is, and the pictures as they come."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from studio import families, home
 from studio.device import device, dtype, precision
 from studio.errors import InputError
-from studio.families.base import Piece, Prompt
+from studio.families.base import Family, Piece, Prompt
 from studio.formats.lora import LoraLayer, read_lora
 from studio.language import say
+from studio.results import export
 from studio.runs import run as runs
 from studio.runs.result import DIFFUSERS
+from studio.runs.run import Run
 from studio.training.lora import attach_files, weights
 
 TAG = re.compile(r"<lora:([^:<>]+)(?::([^<>]*))?>")
@@ -21,19 +24,26 @@ LARGEST_STRENGTH = 4.0
 
 @dataclass(frozen=True)
 class LoraChoice:
-    """A LoRA file and how strong it is."""
+    """A LoRA and how strong it is: a file, or with `step` the folder of a run whose checkpoint it is."""
 
     path: Path
     strength: float = 1.0
+    step: int | None = None
+
+    @property
+    def source(self) -> tuple[Path, int | None]:
+        """Which weights, whatever their strength."""
+        return self.path, self.step
 
 
 @dataclass(frozen=True)
 class Request:
-    """One picture: its text may hold `<lora:name:0.8>`; `factor` scales the strengths of all LoRA in it."""
+    """One picture: its text may hold `<lora:name:0.8>`; `loras` are its own; `factor` scales the strengths of all LoRA in it."""
 
     text: str
     factor: float = 1.0
     seed: int = 0
+    loras: tuple[LoraChoice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,36 +83,47 @@ def find_lora(name: str) -> Path:
     )
 
 
-def draw(base_model: str, loras: Sequence[LoraChoice], requests: Sequence[Request], look: Look) -> Iterator[Piece]:
-    """A picture per request, and progress in between. Opens the base model once; all strengths go through it together."""
+def draw(
+    base_model: str, loras: Sequence[LoraChoice], requests: Sequence[Request], look: Look, find: Callable[[str], Path] = find_lora
+) -> Iterator[Piece]:
+    """A picture per request, and progress in between. Opens the base model once; all strengths go through it together.
+
+    `find` says which file a name in a prompt means.
+    """
     source = families.find(base_model)
     family = families.get(families.recognise(source))
     on = device()
     bundle = family.load(source, on, dtype(precision(None, on)))
     _refuse_sizes(look, bundle.facts["step"])
-    paths = list(dict.fromkeys([lora.path for lora in loras] + [lora.path for request in requests for lora in tags(request.text)[1]]))
-    known = weights(bundle) if paths else {}
-    files: list[dict[str, LoraLayer]] = [read_lora(path, family.names, known).layers for path in paths]
-    attach_files(bundle, files)
+    read = [tags(request.text, find) for request in requests]
+    wanted = [[*loras, *request.loras, *inside] for request, (_, inside) in zip(requests, read, strict=True)]
+    sources = list(dict.fromkeys(lora.source for chosen in wanted for lora in chosen))
+    known = weights(bundle) if sources else {}
+    attach_files(bundle, [_layers(path, step, family, known) for path, step in sources])
     prompts = []
-    for request in requests:
-        text, inside = tags(request.text)
-        strong = dict.fromkeys(paths, 0.0)
-        for lora in [*loras, *inside]:
-            strong[lora.path] += lora.strength * request.factor
+    for request, (text, _), chosen in zip(requests, read, wanted, strict=True):
+        strong = dict.fromkeys(sources, 0.0)
+        for lora in chosen:
+            strong[lora.source] += lora.strength * request.factor
         prompts.append(Prompt(text, request.seed, tuple(strong.values()), look.negative, look.steps, look.guidance, look.width, look.height))
     yield from family.sample(bundle, prompts)
 
 
-def tags(text: str) -> tuple[str, list[LoraChoice]]:
+def tags(text: str, find: Callable[[str], Path] = find_lora) -> tuple[str, list[LoraChoice]]:
     """A prompt without its `<lora:…>` tags, and what they ask for."""
     found = []
     for name, strength in TAG.findall(text):
         number = _number(strength) if strength else 1.0
         if number is None:
             raise InputError(say("<lora:{name}:{strength}>: the strength is no number.", name=name, strength=strength), say("Write <lora:name:0.8>."))
-        found.append(LoraChoice(find_lora(name.strip()), number))
+        found.append(LoraChoice(find(name.strip()), number))
     return re.sub(r"\s{2,}", " ", TAG.sub("", text)).strip(" ,"), found
+
+
+def _layers(path: Path, step: int | None, family: Family, known: dict[str, Any]) -> dict[str, LoraLayer]:
+    if step is None:
+        return read_lora(path, family.names, known).layers
+    return export.layers(Run(path), step)
 
 
 def _number(text: str) -> float | None:

@@ -179,7 +179,7 @@ def _restore(run: Run, trainer: Trainer, now: dict[str, Any], anyway: bool) -> I
         notes.append(Finding(text=say("Not an exact continuation: {what} changed since the run began.", what=", ".join(changed))))
     if newest:
         trainer.restore(newest)
-    yield [*notes, Started(step=trainer.step, steps=trainer.steps, environment=now)]
+    yield [*notes, Started(step=trainer.step, steps=trainer.steps, epoch=trainer.epoch, environment=now)]
 
 
 def _until_stopped(run: Run, events: Generator[list[Event], None, T]) -> Generator[list[Event], None, T]:

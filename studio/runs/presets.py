@@ -1,11 +1,16 @@
 """Presets: YAML files with a title, what they are for, and every value that the title promises."""
 
+import json
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from studio import fields, home
 from studio.errors import InputError
 from studio.fields import Given
+from studio.files import write_atomically
 from studio.language import say
 
 YOURS = {"base_model": "./models/your-model.safetensors", "train_data_dir": "./data/pictures"}
@@ -13,28 +18,61 @@ YOURS = {"base_model": "./models/your-model.safetensors", "train_data_dir": "./d
 
 @dataclass(frozen=True)
 class Preset:
-    """A preset. `title` and `about` are sentences for people, `settings` what it sets and in which line."""
+    """A preset. `title` and `about` are sentences for people, `settings` what it sets and in which line; `own` ones the person has saved."""
 
     name: str
     title: str
     about: str
     settings: dict[str, Given]
+    own: bool = False
 
 
 def load(name: str) -> Preset:
-    """The preset called `name`, or in the file `name`. Raises InputError."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else home.presets() / f"{name}.yaml"
+    """The preset called `name` (of those that ship, else of one's own), or in the file `name`. Raises InputError."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else _place(name)
     if not path.is_file():
         known = ", ".join(preset.name for preset in listed())
         raise InputError(say("There is no preset {name}.", name=name), say("There are: {known}.", known=known))
     given = fields.read_yaml(path)
     title, about = (str(given.pop(key).value) if key in given else "" for key in ("title", "about"))
-    return Preset(path.stem, title or path.stem, about, given)
+    return Preset(path.stem, title or path.stem, about, given, path.parent == home.own_presets())
 
 
 def listed() -> list[Preset]:
-    """The presets that ship with the project, by name."""
-    return [load(str(path)) for path in sorted(home.presets().glob("*.yaml"))]
+    """All presets by name: those that ship, then one's own. One that can't be read is passed over."""
+    found = []
+    for folder in (home.presets(), home.own_presets()):
+        for path in sorted(folder.glob("*.yaml")):
+            with suppress(InputError):
+                found.append(load(str(path)))
+    return found
+
+
+def save(title: str, about: str, settings: dict[str, Any], over: bool = False) -> Preset:
+    """Keep settings as a preset of one's own. Raises InputError when the name is taken (unless `over` one's own)."""
+    name = re.sub(r"[^\w-]+", "-", title.strip().lower()).strip("-")[:60]
+    if not name:
+        raise InputError(say("A preset needs a title."))
+    path = home.own_presets() / f"{name}.yaml"
+    if (home.presets() / f"{name}.yaml").exists() or (path.exists() and not over):
+        raise InputError(say("There is a preset {name} already.", name=name), say("Give it another title."))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = {"title": title.strip(), "about": " ".join(about.split()), **settings}
+    write_atomically(path, "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in lines.items()))
+    return load(str(path))
+
+
+def delete(name: str) -> None:
+    """Delete one of one's own. Raises InputError."""
+    path = home.own_presets() / f"{name}.yaml"
+    if name not in [preset.name for preset in listed() if preset.own]:
+        raise InputError(say("There is no preset {name}.", name=name), say("Only your own presets can be deleted."))
+    path.unlink()
+
+
+def _place(name: str) -> Path:
+    shipped = home.presets() / f"{name}.yaml"
+    return shipped if shipped.is_file() or "/" in name else home.own_presets() / f"{name}.yaml"
 
 
 def template(preset: Preset) -> str:

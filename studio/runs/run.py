@@ -77,6 +77,25 @@ class Run:
         """Ask whoever trains it to save and stop."""
         (self.folder / "stop").touch()
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is in the queue, and nobody holds it yet."""
+        return self._stored().status == "queued" and not self._locked()
+
+    def enqueue(self) -> None:
+        """Put it back into the queue."""
+        (self.folder / "stop").unlink(missing_ok=True)
+        self.update(status="queued", error="", fix="")
+
+    def withdraw(self) -> bool:
+        """Take it out of the queue; False when somebody trains it by now."""
+        try:
+            with FileLock(self.folder / "lock", timeout=0):
+                self.update(status="stopped", finished=time.time())
+                return True
+        except Timeout:
+            return False
+
     def update(self, **changes: Any) -> None:
         """Rewrite the state."""
         write_atomically(self.folder / "state.json", json.dumps(asdict(replace(self._stored(), **changes)), indent=1))
@@ -138,9 +157,10 @@ class Run:
                 file.truncate(raw.rfind(b"\n") + 1)
 
 
-def create(config: Config) -> Run:
-    """A new run, queued. Raises InputError where `output_dir` already holds one, MachineError where it can't be written."""
+def create(config: Config, waits: bool = False) -> Run:
+    """A new run: for the queue when it `waits`, else for the one who asks, who begins at once. Raises InputError where `output_dir` already holds one, MachineError where it can't be written."""
     folder = config.output_dir.expanduser().absolute() if config.output_dir else None
+    status = "queued" if waits else "preparing"
     if folder and (folder / "state.json").exists() and not _made_way(Run(folder)):
         raise InputError(
             say("output_dir: {path} already holds run {id}.", path=config.output_dir, id=Run(folder).id),
@@ -153,7 +173,7 @@ def create(config: Config) -> Run:
             write_atomically(registered / "where", str(folder))
         run = Run(folder or registered)
         write_atomically(run.folder / "config.yaml", fields.write_yaml(config))
-        write_atomically(run.folder / "state.json", json.dumps(asdict(State(registered.name, created=time.time())), indent=1))
+        write_atomically(run.folder / "state.json", json.dumps(asdict(State(registered.name, status, time.time())), indent=1))
     except OSError as error:
         raise MachineError(
             say("{path}: can't be written: {reason}", path=error.filename or folder or home.runs(), reason=error.strerror),

@@ -27,7 +27,7 @@ class Checkpoint(NamedTuple):
 
 def save(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     """Write `step-000500` below `folder` and read it back. Raises RunError when the disk is full or fails; older ones stay as they are."""
-    target = folder / f"step-{step:06d}"
+    target = place(folder, step)
     if target.exists() and is_whole(target):
         return target
     size = sum(tensor.nbytes for tensors in checkpoint[:2] for tensor in tensors.values())
@@ -67,6 +67,11 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
             say("Make room or mend the disk, then resume the run; earlier checkpoints are untouched."),
         ) from error
     return target
+
+
+def place(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return folder / f"step-{step:06d}"
 
 
 def load(path: Path) -> Checkpoint:

@@ -46,6 +46,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         config, accumulate = self.config, self.config.gradient_accumulation_steps
+        self.epoch = self.data.batches.count(1) / accumulate
         self.steps = config.max_steps or max(1, math.ceil(self.data.batches.count(config.epochs) / accumulate))
         rates = dict.fromkeys(self.bundle.trainable, config.learning_rate)
         rates["text_encoder"] = config.text_encoder_lr or config.learning_rate / 2

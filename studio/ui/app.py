@@ -9,11 +9,15 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from studio.language import LANGUAGES, translations
+from studio.ui import tensorboard
 from studio.ui.parts import part
 from studio.ui.tabs import compare, dataset, presets, runs, train
 from studio.ui.theme import head, theme
 
 TABS = {"Dataset": dataset, "Presets": presets, "Train": train, "Compare": compare, "Runs": runs}
+
+
+ROUTES = [route for module in (*TABS.values(), tensorboard) for route in getattr(module, "ROUTES", ())]
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def serve(address: Address) -> None:
         show_error=False,
         footer_links=[],
         max_file_size="2gb",
-        app_kwargs={"routes": [Route("/health", _health), *(route for tab in TABS.values() for route in getattr(tab, "ROUTES", ()))]},
+        app_kwargs={"routes": [Route("/health", _health), *ROUTES]},
     )
 
 

@@ -1,6 +1,7 @@
 """A part of the page: its template, style and script lie in assets/, what the script may ask stands in a tab's file."""
 
 import functools
+import html
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from studio.ui.visitor import answering
 
 ASSETS = Path(__file__).parent / "assets"
 IN_SCRIPT = re.compile(r"""\bt\((["'`])((?:\\.|(?!\1).)+)\1""")
-IN_TEMPLATE = re.compile(r"<[^>]* data-t(?:=\"\")?[ >][^<]*|data-t-(?:title|label|placeholder)=\"[^\"]+\"")
+IN_TEMPLATE = (re.compile(r"<[^>]*? data-t(?: [^>]*)?>([^<]+)"), re.compile(r'data-t-(?:title|label|placeholder)="([^"]+)"'))
 
 Answer = Callable[[dict[str, Any]], dict[str, Any] | None]
 
@@ -52,8 +53,8 @@ def sentences() -> set[str]:
         text = path.read_text(encoding="utf-8") if path.suffix in (".js", ".html") else ""
         if path.suffix == ".js":
             found |= {re.sub(r"\\(.)", r"\1", sentence) for _, sentence in IN_SCRIPT.findall(text)}
-        for piece in IN_TEMPLATE.findall(text):
-            found.add(piece.rpartition(">")[2].strip() if piece.startswith("<") else piece.partition('"')[2].rstrip('"'))
+        else:
+            found |= {html.unescape(sentence).strip() for pattern in IN_TEMPLATE for sentence in pattern.findall(text)}
     return found - {""}
 
 

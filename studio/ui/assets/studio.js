@@ -47,9 +47,9 @@
   const on = (name, listener) => { (listeners[name] ||= []).push(listener); };
   const emit = (name, value) => { for (const listener of listeners[name] || []) listener(value); };
 
-  const TABS = ['dataset', 'presets', 'train', 'compare', 'runs'];
-  const tabs = () => [...document.querySelectorAll('#tabs > .tab-wrapper button[role=tab], #tabs .tab-container:not(.visually-hidden) button[role=tab]')];
-  const show = name => { tabs()[TABS.indexOf(name)]?.click(); };
+  const tab = name => document.querySelector(`#tabs [role=tab][data-tab-id="${name}"]`) || [...document.querySelectorAll('#tabs .overflow-dropdown button')].find(found => found.textContent.trim() === (words[NAMES[name]] || NAMES[name]));
+  const NAMES = { dataset: 'Dataset', presets: 'Presets', train: 'Train', compare: 'Compare', runs: 'Runs' };
+  const show = name => { tab(name)?.click(); };
 
   const duration = seconds => {
     if (seconds == null || !isFinite(seconds)) return '–';

@@ -1,8 +1,154 @@
-"""The Dataset tab."""
+"""The Dataset tab: bring pictures in, edit captions, see what is wrong with them."""
 
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from studio import fields
+from studio.data import album, datasets
+from studio.data.album import Edit
+from studio.data.datasets import Known
+from studio.data.thumbnails import thumbnail
+from studio.errors import DataError, InputError, StudioError
+from studio.fields import Given
+from studio.language import say
+from studio.pocket import SAMPLES, STYLES
+from studio.ui import access, tasks
 from studio.ui.parts import part
+
+MOST_EDITS = 20_000
+MOST_FOLDERS = 200
+
+
+def known(_: dict[str, Any]) -> dict[str, Any]:
+    """The datasets that the visitor may open, and the sample sets."""
+    return {"datasets": [_named(found) for found in access.datasets()], "samples": list(STYLES)}
+
+
+def choose(asked: dict[str, Any]) -> dict[str, Any]:
+    """Open a dataset by its name, by its folder, or a sample set."""
+    if sample := asked.get("sample"):
+        if sample not in STYLES:
+            raise InputError(say("There is no dataset {name}.", name=sample), say("Choose one from the list."))
+        return _named(datasets.copy_of(SAMPLES / sample, access.mine(str(sample))))
+    if folder := str(asked.get("folder") or "").strip():
+        path = access.path(folder)
+        album.open_album(path)
+        return _named(datasets.register(path))
+    return _named(access.dataset(str(asked.get("name"))))
+
+
+def folders(asked: dict[str, Any]) -> dict[str, Any]:
+    """The folders below one, to pick from; the workspace and where the app was started in for none."""
+    if not asked.get("at"):
+        return {"at": "", "folders": [str(root) for root in access.roots()], "up": ""}
+    at = access.path(str(asked["at"]))
+    found = sorted(entry.path for entry in os.scandir(at) if entry.is_dir() and not entry.name.startswith("."))
+    pictures = sum(1 for name in os.listdir(at) if Path(name).suffix.lower() in datasets.READABLE)
+    up = str(at.parent) if any(at.parent.is_relative_to(root) for root in access.roots()) else ""
+    return {"at": str(at), "folders": found[:MOST_FOLDERS], "up": up, "pictures": pictures}
+
+
+def rows(asked: dict[str, Any]) -> dict[str, Any]:
+    """Every picture's name and caption. With `stamp`: nothing, where that is how it stands still."""
+    opened = album.open_album(access.dataset(str(asked.get("name"))).folder)
+    if asked.get("stamp") == opened.stamp:
+        return {"same": True}
+    return {"rows": opened.rows, "stamp": opened.stamp, "source": opened.source}
+
+
+def save(asked: dict[str, Any]) -> dict[str, Any]:
+    """Make edits `[name, before, after]`. Those whose caption somebody else changed come back as conflicts."""
+    given = asked.get("edits")
+    if not isinstance(given, list) or len(given) > MOST_EDITS or not all(isinstance(edit, list) and len(edit) == 3 for edit in given):
+        raise InputError(say("That is no list of edits."))
+    edits = [Edit(*(str(word) for word in edit)) for edit in given]
+    saved, conflicts = album.save(access.dataset(str(asked.get("name"))).folder, edits)
+    return {"stamp": saved.stamp, "conflicts": conflicts}
+
+
+def check(asked: dict[str, Any]) -> dict[str, Any]:
+    """Look for everything that is wrong, in the background."""
+    found = access.dataset(str(asked.get("name")))
+    resolution = asked.get("resolution")
+
+    def work(progress: tasks.Progress) -> dict[str, Any]:
+        from studio.data import report
+        from studio.families import clip
+
+        given: dict[str, Any] = {"base_model": "pocket", "train_data_dir": str(found.folder)}
+        if isinstance(resolution, int):
+            given["resolution"] = resolution
+        config = fields.build({key: Given(value, "") for key, value in given.items()})
+        tokenizer = clip.tokenizer()
+        seen = report.check(config, progress, count_tokens=lambda text: len(tokenizer(text).input_ids), limit=clip.LIMIT)
+        problems = [[p.file, p.line, p.message, p.fix, p.severity, p.kind] for p in seen.problems]
+        about = seen.description
+        return {"problems": problems, "sides": about.sides, "aspects": about.aspects, "usable": seen.usable}
+
+    return tasks.start(say("Looking at the pictures"), work)
+
+
+def bring(asked: dict[str, Any]) -> dict[str, Any]:
+    """Copy uploaded files into a dataset, in the background."""
+    given = asked.get("files")
+    if not isinstance(given, list) or not given:
+        raise DataError(say("No file was given."))
+    files = [(str(file["name"]), access.uploaded(file["path"])) for file in given if isinstance(file, dict) and "name" in file and "path" in file]
+    into = str(asked.get("into") or "")
+    if into:
+        into = access.dataset(into).name
+
+    def work(progress: tasks.Progress) -> dict[str, Any]:
+        brought, left_out = datasets.bring(files, into or (access.mine("pictures") if access.HOUSE.demo else ""), progress)
+        return _named(brought) | {"left_out": left_out[:20]}
+
+    return tasks.start(say("Copying"), work)
+
+
+def try_it(_: dict[str, Any]) -> dict[str, Any]:
+    """The demonstration: the sample set, the pocket model and the preset for it, into the queue."""
+
+    def work(_: tasks.Progress) -> dict[str, Any]:
+        from studio.results import demo
+        from studio.runs import jobs
+        from studio.runs.resolve import complete
+
+        chosen = choose({"sample": demo.STYLE})
+        config = demo.config().model_copy(update={"train_data_dir": Path(chosen["folder"])})
+        run = jobs.submit(complete(access.limited(config)))
+        access.own(run)
+        return {"dataset": chosen, "run": run.id}
+
+    return tasks.start(say("Preparing"), work)
+
+
+async def picture(request: Request) -> Response:
+    """A thumbnail, or with `?whole` the picture itself, by dataset and name."""
+    with access.answering(request):
+        try:
+            found = access.dataset(request.path_params["dataset"])
+            path = (found.folder / request.path_params["name"]).resolve()
+            if not path.is_relative_to(found.folder.resolve()) or path.suffix.lower() not in datasets.READABLE or not path.is_file():
+                return Response(status_code=404)
+            shown = path if "whole" in request.query_params else await asyncio.to_thread(thumbnail, path)
+            return FileResponse(shown, headers={"Cache-Control": "private, max-age=3600"})
+        except (StudioError, OSError):
+            return Response(status_code=404)
+
+
+ROUTES = [Route("/studio/dataset/{dataset}/{name:path}", picture)]
 
 
 def build() -> None:
     """Put the tab's part on the page."""
-    part("dataset", [])
+    part("dataset", [known, choose, folders, rows, save, check, bring, try_it, tasks.task, tasks.cancel])
+
+
+def _named(found: Known) -> dict[str, Any]:
+    return {"name": found.name, "folder": str(found.folder)}

@@ -1,0 +1,139 @@
+"""The datasets that the workspace knows: folders below datasets/, and folders elsewhere that it points to."""
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from studio import home
+from studio.data.importing import ARCHIVES, open_folder
+from studio.data.listing import READABLE, scan
+from studio.data.problems import shown
+from studio.errors import DataError, InputError, MachineError
+from studio.files import write_atomically
+from studio.language import say
+
+WHERE = "where"
+TEXTUAL = frozenset({".txt", ".csv", ".jsonl", ".caption"})
+LARGEST_TEXT = 64 * 1024**2
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A dataset by its name in the workspace, and where its pictures are."""
+
+    name: str
+    folder: Path
+
+
+def listed() -> list[Known]:
+    """All datasets that are still there, by name."""
+    places = sorted(home.datasets().iterdir()) if home.datasets().is_dir() else []
+    return [known for place in places if place.is_dir() and not place.name.startswith(".") and (known := _at(place)).folder.is_dir()]
+
+
+def find(name: str) -> Known:
+    """The dataset of that name. Raises InputError."""
+    for known in listed():
+        if known.name == name:
+            return known
+    raise InputError(say("There is no dataset {name}.", name=shown(name, 80)), say("Choose one from the list."))
+
+
+def register(folder: Path) -> Known:
+    """Remember a folder, wherever it is; the same folder keeps its name."""
+    folder = folder.expanduser().resolve()
+    for known in listed():
+        if known.folder.resolve() == folder:
+            return known
+    if folder.parent == home.datasets().resolve():
+        return Known(folder.name, folder)
+    place = _free(folder.name)
+    write_atomically(place / WHERE, str(folder))
+    return Known(place.name, folder)
+
+
+def copy_of(folder: Path, name: str) -> Known:
+    """The dataset `name` as a copy of `folder` (sample pictures that ship with the studio), made when it isn't there yet."""
+    place = home.datasets() / name
+    if not place.is_dir():
+        part = home.datasets() / f".{name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(folder, part)
+        part.rename(place)
+    return Known(name, place)
+
+
+def bring(files: Sequence[tuple[str, Path]], name: str, progress: Progress) -> tuple[Known, list[str]]:
+    """Copy pictures, their captions and zips of them into the dataset `name` (a new one when it isn't there), and say what was left out.
+
+    `files` are names as the person calls them and where their bytes are. Raises DataError when nothing is left to bring.
+    """
+    found: list[tuple[str, Path]] = []
+    left_out: list[str] = []
+    for title, path in files:
+        if Path(title).suffix.lower() == ".zip":
+            folder = open_folder(path, home.cache() / "archives")
+            listing = scan(folder)
+            found += [(inside, folder / inside) for inside in (*listing.pictures, *listing.others) if _wanted(inside)]
+        elif _wanted(title):
+            found.append((title, path))
+        else:
+            fix = say("unpack it or pack it as .zip") if Path(title).suffix.lower() in ARCHIVES else say("no picture and no captions")
+            left_out.append(f"{shown(title, 80)}: {fix}")
+    if not any(Path(title).suffix.lower() in READABLE for title, _ in found):
+        raise DataError(say("There are no pictures in what was given."), "\n".join(left_out) or say("Give .png, .jpg or .webp files, or a zip of them."))
+    place = home.datasets() / _clean(name) if name else _free(_clean(Path(files[0][0]).stem) if len(files) == 1 else "pictures")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for done, (title, path) in enumerate(found, 1):
+            _place(place, title, path)
+            progress(done, len(found))
+    except OSError as error:
+        raise MachineError(say("{path}: can't be written: {reason}", path=place, reason=error.strerror or error), say("Make room on the disk.")) from None
+    return Known(place.name, place), left_out
+
+
+def _place(place: Path, title: str, source: Path) -> None:
+    parts = [_clean(part) for part in PurePosixPath(title.replace("\\", "/")).parts if part not in ("/", "..", ".")]
+    target = place.joinpath(*parts)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    number = 2
+    while target.exists() and target.read_bytes() != source.read_bytes():
+        target = target.with_name(f"{PurePosixPath(parts[-1]).stem}-{number}{target.suffix}")
+        number += 1
+    if not target.exists():
+        write_atomically(target, source.read_bytes(), durable=False)
+
+
+def _wanted(name: str) -> bool:
+    suffix = Path(name).suffix.lower()
+    return suffix in READABLE or suffix in TEXTUAL
+
+
+def _clean(name: str) -> str:
+    """A file's name that is one everywhere."""
+    stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
+    stem = re.sub(r"[^\w .()+,=@~-]+", "_", stem, flags=re.UNICODE).strip(" .")[:100] or "file"
+    return stem + suffix.lower() if Path(name).suffix.lower() in READABLE | TEXTUAL else stem
+
+
+def _free(name: str) -> Path:
+    home.datasets().mkdir(parents=True, exist_ok=True)
+    number, place = 1, home.datasets() / (name or "dataset")
+    while True:
+        try:
+            place.mkdir()
+        except FileExistsError:
+            number += 1
+            place = home.datasets() / f"{name}-{number}"
+        else:
+            return place
+
+
+def _at(place: Path) -> Known:
+    pointer = place / WHERE
+    return Known(place.name, Path(pointer.read_text(encoding="utf-8").strip()) if pointer.is_file() else place)
