@@ -58,10 +58,17 @@ def main(words: Sequence[str]) -> int:
 
 def app(arguments: argparse.Namespace) -> None:
     """The app in a browser. It is what comes without a command, too."""
+    import os
+
+    if arguments.workspace:
+        os.environ["STUDIO_HOME"] = str(arguments.workspace)
     from studio.ui import opening  # noqa: F401 - before anything else opens Gradio
     from studio.ui.app import Address, serve
 
-    serve(Address(arguments.host, arguments.port))
+    host = arguments.host or os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1")
+    port = arguments.port or int(os.environ.get("GRADIO_SERVER_PORT", "0")) or None
+    login = _login(arguments.auth or os.environ.get("STUDIO_AUTH", ""))
+    serve(Address(host, port, arguments.share, login, arguments.no_auth, arguments.root_path or ""))
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -315,6 +322,13 @@ def _sheet(
     return rows
 
 
+def _login(text: str) -> tuple[str, str] | None:
+    user, colon, password = text.partition(":")
+    if text and not (user and colon and password):
+        raise InputError(say("--auth: a login is written as USER:PASSWORD."))
+    return (user, password) if text else None
+
+
 def _strength(word: str) -> float:
     try:
         return float(word)
@@ -341,8 +355,13 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         return found
 
     sub = command(app, "app")
-    sub.add_argument("--host", default="127.0.0.1", help=say("the address it listens on"))
+    sub.add_argument("--host", help=say("the address it listens on; 127.0.0.1 when absent: only this machine"))
     sub.add_argument("--port", type=int, help=say("the port; the first free one from 7860 on when absent"))
+    sub.add_argument("--share", action="store_true", help=say("a public link through Gradio's server; needs --auth"))
+    sub.add_argument("--auth", metavar="USER:PASSWORD", help=say("ask for this login; $STUDIO_AUTH does the same and stays out of the process list"))
+    sub.add_argument("--no-auth", action="store_true", help=say("let everybody in who reaches the address"))
+    sub.add_argument("--root_path", help=say("the path below which a proxy shows it: /studio"))
+    sub.add_argument("--workspace", type=Path, help=say("where datasets, models and runs are kept; $STUDIO_HOME when absent"))
     command(demo, "demo").add_argument("--output", type=Path, default=Path("before-after.png"), help=say("where the picture goes"))
     sub = command(train, "train")
     sub.add_argument("--config", type=Path, help=say("settings as YAML, one `name: value` per line"))

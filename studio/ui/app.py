@@ -1,23 +1,35 @@
 """The app: five tabs on one page, and the server they come from."""
 
+import importlib
+import ipaddress
+import logging
+import os
+import signal
+import sys
+import threading
+import time
 from dataclasses import dataclass
+from types import FrameType
 
 import gradio as gr
-
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from studio.language import LANGUAGES, translations
-from studio.ui import tensorboard
+from studio.errors import InputError, MachineError
+from studio.language import say, translations
+from studio.runs import jobs
+from studio.ui import access, guard, tensorboard
 from studio.ui.parts import part
 from studio.ui.tabs import compare, dataset, presets, runs, train
 from studio.ui.theme import head, theme
 
 TABS = {"Dataset": dataset, "Presets": presets, "Train": train, "Compare": compare, "Runs": runs}
-
-
 ROUTES = [route for module in (*TABS.values(), tensorboard) for route in getattr(module, "ROUTES", ())]
+HEAVY = ("torch", "studio.families.sd", "studio.runs.execute", "studio.results.generate")  # opened when the page has been painted
+PAINTED = 2.0  # seconds from a page's first byte until nobody notices
+UNASKED = 8.0  # seconds until they are opened without a visitor
+SAVING = 600.0  # seconds that a run gets to save when the server ends
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,16 @@ class Address:
     port: int | None = None
     share: bool = False
     auth: tuple[str, str] | None = None
+    open_to_all: bool = False
     root_path: str = ""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        try:
+            return not self.share and (self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback)
+        except ValueError:
+            return False
 
 
 def page() -> tuple[gr.Blocks, gr.I18n]:
@@ -44,25 +65,93 @@ def page() -> tuple[gr.Blocks, gr.I18n]:
 
 
 def serve(address: Address) -> None:
-    """Answer until told to end."""
+    """Answer until told to end; then let the run that is being trained save. Raises InputError, MachineError."""
+    if not (address.loopback or address.auth or address.open_to_all or "SPACE_ID" in os.environ):
+        raise InputError(
+            say("{host} can be reached by others, and there is no login.", host=address.host if not address.share else "--share"),
+            say("Add --auth USER:PASSWORD, or --no-auth where everybody may use it."),
+        )
+    access.settle(address.loopback, address.auth is not None)
+    blocks, url = open_page(address)
+    print(say("LoRA Studio: {url}", url=url), flush=True)
+    threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+    jobs.wake()
+    _wait()
+    _end(blocks)
+
+
+def open_page(address: Address) -> tuple[gr.Blocks, str]:
+    """Start to answer. Returns the page and its address."""
     blocks, words = page()
-    blocks.launch(
-        server_name=address.host,
-        server_port=address.port,
-        share=address.share,
-        auth=address.auth,
-        root_path=address.root_path,
-        theme=theme(),
-        head=head(),
-        i18n=words,
-        ssr_mode=False,
-        run_history=False,
-        show_error=False,
-        footer_links=[],
-        max_file_size="2gb",
-        app_kwargs={"routes": [Route("/health", _health), *ROUTES]},
-    )
+    try:
+        _, url, shared = blocks.launch(
+            server_name=address.host,
+            server_port=address.port,
+            share=address.share,
+            auth=address.auth,
+            root_path=address.root_path or None,
+            theme=theme(),
+            head=head(),
+            i18n=words,
+            ssr_mode=False,
+            run_history=False,
+            show_error=False,
+            footer_links=[],
+            quiet=True,
+            prevent_thread_lock=True,
+            inbrowser=False,
+            max_file_size="50mb" if access.HOUSE.demo else "4gb",
+            app_kwargs={"routes": [Route("/health", _health), *ROUTES], "middleware": guard.guards(address.loopback), "docs_url": None, "redoc_url": None},
+        )
+    except OSError as error:
+        raise MachineError(
+            say("Nothing can listen on {host}:{port}: {reason}", host=address.host, port=address.port or "7860…", reason=error),
+            say("Choose another --port, or end the program that has it."),
+        ) from None
+    queue = getattr(blocks, "_queue", None)
+    if hasattr(queue, "sleep_when_free"):
+        queue.sleep_when_free = 0.05  # it would look a thousand times a second, and nothing here waits in it
+    return blocks, shared or url
 
 
-async def _health(_: Request) -> PlainTextResponse:
+async def _health(_: Request) -> Response:
     return PlainTextResponse("ok")
+
+
+def _warm_up() -> None:
+    """Open what trains and draws while the person looks at the page."""
+    if guard.page_asked.wait(UNASKED):
+        time.sleep(PAINTED)
+    for name in HEAVY:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            logging.getLogger("studio").exception("%s", name)
+            return
+
+
+def _wait() -> None:
+    """Until Ctrl-C or SIGTERM."""
+    told = threading.Event()
+
+    def hear(_: int, __: FrameType | None) -> None:
+        if told.is_set():
+            raise KeyboardInterrupt
+        told.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, hear)
+    while not told.wait(1):
+        pass
+
+
+def _end(blocks: gr.Blocks) -> None:
+    """Save, then go."""
+    current = jobs.queue.current
+    if current:
+        print(say("Run {id} saves and stops. Ctrl-C again ends at once.", id=current.id), file=sys.stderr, flush=True)
+    for run in jobs.shut_down(SAVING):
+        print(say("Saved. Go on with it in the app, or with: python studio.py resume {id}", id=run.id), file=sys.stderr, flush=True)
+    tensorboard.end()
+    blocks.close(verbose=False)
+
