@@ -11,7 +11,7 @@ from pathlib import Path
 
 from studio import home
 from studio.errors import InputError, ModelError
-from studio.families.base import Family
+from studio.families.base import Family, opening
 from studio.formats import fingerprints
 from studio.language import say
 
@@ -29,7 +29,7 @@ def get(name: str) -> Family:
         known = ", ".join(FAMILIES)
         raise InputError(say("family: {name} is not known.", name=name), say("Known are: {known}.", known=known))
     module, _, kind = FAMILIES[name].partition(":")
-    with _no_collection():
+    with opening, _no_collection():
         family: Family = getattr(importlib.import_module(module), kind)()
     return family
 

@@ -20,8 +20,9 @@ else:
     Row = Batch = dict
 
 
-_opening = threading.RLock()
-"""Opening a model changes how torch makes weights, for all threads: one at a time."""
+opening = threading.RLock()
+"""Held while a model or its libraries are opened: opening a model changes how torch makes weights for all threads, and transformers can't be
+imported by two at once."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Bundle:
 
     def __getitem__(self, part: str) -> Any:
         if part not in self._open:
-            with _opening:
+            with opening:
                 self._open[part] = self.loaders[part]()
         return self._open[part]
 

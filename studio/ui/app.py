@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from studio import families
 from studio.errors import InputError, MachineError
 from studio.language import say, translations
 from studio.runs import jobs
@@ -26,7 +27,7 @@ from studio.ui.theme import head, theme
 
 TABS = {"Dataset": dataset, "Presets": presets, "Train": train, "Compare": compare, "Runs": runs}
 ROUTES = [route for module in (*TABS.values(), tensorboard) for route in getattr(module, "ROUTES", ())]
-HEAVY = ("torch", "studio.families.sd", "studio.runs.execute", "studio.results.generate")  # opened when the page has been painted
+HEAVY = ("studio.runs.execute", "studio.results.generate")  # opened, after the family itself, when the page has been painted
 PAINTED = 2.0  # seconds from a page's first byte until nobody notices
 UNASKED = 8.0  # seconds until they are opened without a visitor
 SAVING = 600.0  # seconds that a run gets to save when the server ends
@@ -122,12 +123,12 @@ def _warm_up() -> None:
     """Open what trains and draws while the person looks at the page."""
     if guard.page_asked.wait(UNASKED):
         time.sleep(PAINTED)
-    for name in HEAVY:
-        try:
+    try:
+        families.get("sd")
+        for name in HEAVY:
             importlib.import_module(name)
-        except ImportError:
-            logging.getLogger("studio").exception("%s", name)
-            return
+    except (ImportError, OSError):
+        logging.getLogger("studio").exception("warm-up")
 
 
 def _wait() -> None:

@@ -19,9 +19,8 @@ def look(run: Run, since: dict[str, Any]) -> dict[str, Any]:
     same = since.get("reset") == read.reset and since.get("id") == state.id
     told = _number(since.get("told")) if same else 0
     before = jobs.progress(run)
-    newest = read.newest if state.status == "running" else None
-    step = len(read.loss)
-    left = (read.steps - step) * newest.seconds if newest else None
+    newest, step = read.newest, len(read.loss)
+    left = (read.steps - step) * newest.seconds if newest and state.status == "running" else None
     return {
         "id": state.id,
         "status": "stopping" if state.status in LIVE and run.stop_requested else state.status,

@@ -49,8 +49,9 @@ def start(home: Path, *words: str, port: int | None = None, **surroundings: str)
     """Start `python studio.py` with its workspace at `home` and wait until it answers. `seconds` from start to answer are in `.started`."""
     port = port or free_port()
     command = [sys.executable, str(ROOT / "studio.py"), "--port", str(port), *words]
-    surroundings = {"STUDIO_HOME": str(home), "STUDIO_LANGUAGE": "en", "STUDIO_DEVICE": "cpu", **surroundings}
-    home.mkdir(parents=True, exist_ok=True)
+    temporary = home / "temporary"  # holds the device's lock: somebody may be training on this machine
+    temporary.mkdir(parents=True, exist_ok=True)
+    surroundings = {"STUDIO_HOME": str(home), "STUDIO_LANGUAGE": "en", "STUDIO_DEVICE": "cpu", "TMPDIR": str(temporary), **surroundings}
     began = time.monotonic()
     with (home / "server.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **surroundings}, stdout=log, stderr=log)
@@ -92,5 +93,6 @@ def browser() -> Iterator[Any]:
 
 def open_tab(page: Any, name: str) -> None:
     """Open a tab by its English name and wait for its part."""
+    page.wait_for_function("name => document.querySelector(`#tabs [data-tab-id=${name}]`)", arg=name.lower())
     page.evaluate("name => window.studio.show(name)", name.lower())
     page.wait_for_selector(f"#{name.lower()}", state="visible")

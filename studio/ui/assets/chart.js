@@ -137,6 +137,7 @@ window.studio.chart = (host, { empty = '', label = '' } = {}) => {
       if (validation) run.validation = validation;
       draw();
     },
+    smoothed(id) { return smooth(this.run(id)).at(-1); },
     remove(id) { runs.delete(id); draw(); },
     set(changes) { Object.assign(look, changes); draw(); },
     png(title) {

@@ -79,7 +79,7 @@ async function lay_over() {
 function legend() {
   $('.legend').replaceChildren(...[...chart.runs.values()].flatMap(run => [
     el('button', { type: 'button', class: 'key', 'aria-pressed': String(run.on), style: `--key:${run.colour()}`, onclick: () => { run.on = !run.on; chart.draw(); legend(); } }, run.name),
-    run.main ? null : el('button', { type: 'button', class: 'btn small bare', 'aria-label': t('Take {name} out of the plot', { name: run.name }), onclick: () => { overlays = overlays.filter(id => id !== run.id); keep('overlays', overlays); chart.remove(run.id); legend(); fill(); } }, '×')]));
+    ...run.main ? [] : [el('button', { type: 'button', class: 'btn small bare', 'aria-label': t('Take {name} out of the plot', { name: run.name }), onclick: () => { overlays = overlays.filter(id => id !== run.id); keep('overlays', overlays); chart.remove(run.id); legend(); fill(); } }, '×')]]));
 }
 studio.on('theme', legend);
 
@@ -106,7 +106,7 @@ function show(run) {
   $('.percent').textContent = run.steps || run.before ? `${Math.floor(100 * part)}%` : '';
   $('.doing').hidden = !run.before; $('.doing').textContent = run.before ? `${run.before.what}${run.before.total ? `: ${run.before.done} / ${run.before.total}` : ''}` : '';
   say_step(run);
-  $('.v-loss').textContent = number(run.loss); $('.v-val').textContent = number(run.final);
+  $('.v-loss').textContent = number(chart.smoothed(run.id) ?? run.loss); $('.v-val').textContent = number(run.final);
   $('.n-val').textContent = t('Validation loss'); $('.n-val').title = run.shared ? t('Measured on pictures that are trained on: there are too few to hold any out.') : t('On pictures that are not trained on, with the same noise each time.');
   $('.v-rate').textContent = number(run.rate, 6); $('.v-speed').textContent = run.speed ? number(1 / run.speed, 2) : '–';
   $('.n-left').textContent = run.left != null ? t('Time left') : t('Time taken'); $('.v-left').textContent = duration(run.left ?? run.took);

@@ -14,7 +14,7 @@ from studio.fields import Given, SettingsError
 from studio.language import say
 from studio.runs import curves, jobs
 from studio.runs.run import Run
-from studio.ui import access, live
+from studio.ui import access, form, live
 from studio.ui.parts import part
 
 EVERY = 3000 if os.environ.get("SPACE_ID") else 1000
@@ -95,7 +95,7 @@ def _settings(asked: dict[str, Any]) -> dict[str, Any]:
     given = asked.get("settings")
     if not isinstance(given, dict) or not given:
         raise InputError(say("Nothing is said of what to train."), say("Choose a dataset and a preset, or try the sample set."))
-    settings = {str(key): value for key, value in given.items()}
+    settings = form.typed({str(key): value for key, value in given.items()})
     for key in ("purpose", "name"):
         if text := str(asked.get(key) or "").strip():
             settings[key] = text
