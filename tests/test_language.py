@@ -34,7 +34,7 @@ def sentences() -> set[str]:
         getattr(cli, name).__doc__ or "" for name in ("app", "train", "resume", "stop", "runs", "check", "sample", "export", "presets", "demo", "doctor")
     }
     shelf = {text for preset in presets.listed() for text in (preset.title, preset.about)}
-    page = parts.sentences() | set(app.TABS)
+    page = parts.sentences() | set(app.TABS) | {fields.title(name) for _, name, _ in fields.settings()}
     return {text for text in written | helps | groups | commands | shelf | page | STATUSES if isinstance(text, str)}
 
 

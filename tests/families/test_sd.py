@@ -227,7 +227,9 @@ def test_an_sdxl_file_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_git_lfs_pointer_is_called_that(tmp_path: Path) -> None:
     path = tmp_path / "v1-5-pruned.safetensors"
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa\nsize 7\n")
+    path.write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa\nsize 7\n"
+    )
     assert "Git LFS pointer" in refused(path).what
     folder = folder_of(tmp_path)
     shutil.copy(path, folder / "unet" / "diffusion_pytorch_model.safetensors")
