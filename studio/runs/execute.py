@@ -163,12 +163,12 @@ def _restore(run: Run, trainer: Trainer, now: dict[str, Any], anyway: bool) -> I
     newest, broken = checkpoints.newest(run.folder / "checkpoints")
     starts = [record.event for record in run.events() if isinstance(record.event, Started)]
     notes: list[Event] = [
-        Finding(text=say("Checkpoint {name} is damaged; it was set aside, and an earlier one is used.", name=path.name)) for path in broken
+        Finding(text=say("Checkpoint {name} is damaged; it was set aside, and an earlier one is used.", name=path.stem)) for path in broken if newest
     ]
-    if newest is None and broken:
+    if newest is None and any((run.folder / "checkpoints").glob("*.corrupt")) and not anyway:
         raise RunError(
             say("No valid checkpoint is left in {path}.", path=run.folder / "checkpoints"),
-            say("Start a new run; the damaged ones are kept beside as .corrupt."),
+            say("Start a new run, or add --anyway to begin this one anew; the damaged ones are kept beside as .corrupt."),
         )
     if newest and starts and (changed := environment.changes(starts[0].environment, now)):
         if set(changed) & set(environment.ESSENTIAL) and not anyway:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,8 +121,9 @@ def prune(folder: Path, keep: int) -> None:
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-    except Exception as error:  # safetensors raises an error of its own kind for a full disk
-        raise OSError(str(error)) from error
+    except Exception as error:  # safetensors raises an error of its own kind for a full disk, with the system's number in its text
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))) from error
 
 
 def _make_room(folder: Path, size: int) -> None:

@@ -20,7 +20,12 @@ def pictures(folder: Path, count: int = 12) -> list[str]:
 
 
 def settle(page: Any, script: str, seconds: float = 60) -> None:
-    page.wait_for_function(script, timeout=seconds * 1000)
+    """Wait until `script` is true; where it never is, say what the page shows."""
+    try:
+        page.wait_for_function(script, timeout=seconds * 1000)
+    except Exception as error:
+        shown = page.evaluate("[...document.querySelectorAll('.studio, .toast')].filter(e => e.offsetParent).map(e => e.innerText).join('\\n---\\n')")
+        raise AssertionError(f"{script}\n{shown[:3000]}") from error
 
 
 def test_from_pictures_to_files(page: Any, app: App, tmp_path: Path):
