@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 import gradio as gr
 from starlette.requests import Request
@@ -20,7 +21,8 @@ from studio import families
 from studio.errors import InputError, MachineError
 from studio.language import say, translations
 from studio.runs import jobs
-from studio.ui import access, guard, tensorboard
+from studio.runs.mirror import Mirror
+from studio.ui import access, guard, space, tensorboard
 from studio.ui.parts import part
 from studio.ui.tabs import compare, dataset, presets, runs, train
 from studio.ui.theme import head, theme
@@ -53,11 +55,15 @@ class Address:
             return False
 
 
-def page() -> tuple[gr.Blocks, gr.I18n]:
+def page(mirror: Mirror | None = None) -> tuple[gr.Blocks, gr.I18n]:
     """The page with its five tabs, and the words of Gradio's own parts."""
+
+    def about(_: dict[str, Any]) -> dict[str, Any]:
+        return {"notices": space.notices(mirror)}
+
     words = gr.I18n(en={name: name for name in TABS}, **{"zh-CN": {name: translations("zh").get(name, name) for name in TABS}})
     with gr.Blocks(title="LoRA Studio", fill_width=True, delete_cache=(3600, 86400)) as blocks:
-        part("top", [])
+        part("top", [about])
         with gr.Tabs(elem_id="tabs"):
             for name, tab in TABS.items():
                 with gr.Tab(words(name), id=name.lower()):
@@ -72,18 +78,23 @@ def serve(address: Address) -> None:
             say("{host} can be reached by others, and there is no login.", host=address.host if not address.share else "--share"),
             say("Add --auth USER:PASSWORD, or --no-auth where everybody may use it."),
         )
+    mirror = space.settle()
     access.settle(address.loopback, address.auth is not None)
-    blocks, url = open_page(address)
+    blocks, url = open_page(address, mirror)
     print(say("LoRA Studio: {url}", url=url), flush=True)
     threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+    if mirror:
+        mirror.watch()
     jobs.wake()
     _wait()
     _end(blocks)
+    if mirror:
+        mirror.end()
 
 
-def open_page(address: Address) -> tuple[gr.Blocks, str]:
+def open_page(address: Address, mirror: Mirror | None = None) -> tuple[gr.Blocks, str]:
     """Start to answer. Returns the page and its address."""
-    blocks, words = page()
+    blocks, words = page(mirror)
     try:
         _, url, shared = blocks.launch(
             server_name=address.host,

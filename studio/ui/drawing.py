@@ -9,8 +9,7 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,8 @@ from studio.files import write_atomically
 from studio.language import say
 
 if TYPE_CHECKING:
-    from studio.results.generate import Look, LoraChoice
+    from studio.families.base import Piece
+    from studio.results.generate import Look, LoraChoice, Request
 
 KEPT = 30
 log = logging.getLogger("studio")
@@ -35,6 +35,15 @@ class Column:
     name: str
     loras: "tuple[LoraChoice, ...]"
     factor: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job draws with: plain values, so that another process can do it."""
+
+    base_model: str
+    requests: "list[Request]"
+    look: "Look"
 
 
 @dataclass
@@ -53,6 +62,7 @@ class Job:
     cancelled: bool = False
     error: str = ""
     fix: str = ""
+    work: "Work | None" = None
 
     @property
     def folder(self) -> Path:
@@ -68,16 +78,24 @@ class Job:
 _known: OrderedDict[str, Job] = OrderedDict()
 
 
-def start(job: Job, base_model: str, columns: Sequence[Column], seed: int, look: "Look", find: Callable[[str], Path]) -> None:
-    """Begin to draw, in a thread of its own and in the visitor's language."""
+def prepare(job: Job, base_model: str, columns: Sequence[Column], seed: int, look: "Look", find: Callable[[str], Path]) -> None:
+    """Make a job ready to be drawn. `find` says which LoRA a name in a prompt means. Raises InputError."""
+    from studio.results.generate import Request, tags
+
+    read = [tags(text, find) for text in job.prompts]
+    requests = [Request(text, column.factor, seed, (*column.loras, *inside)) for text, inside in read for column in columns]
     for other in _known.values():
         if other.session == job.session and not other.ended:
             other.cancelled = True  # one at a time for each visitor
+    job.work = Work(base_model, requests, look)
     _known[job.id] = job
     job.folder.mkdir(parents=True, exist_ok=True)
     _sweep()
-    work = (contextvars.copy_context().run, _carry_out, job, base_model, columns, seed, look, find)
-    threading.Thread(target=work[0], args=work[1:], name="drawing", daemon=True).start()
+
+
+def start(job: Job) -> None:
+    """Begin to draw, in a thread of its own and in the visitor's language."""
+    threading.Thread(target=contextvars.copy_context().run, args=(carry_out, job), name="drawing", daemon=True).start()
 
 
 def job(name: str, session: str) -> Job:
@@ -108,16 +126,27 @@ def sheet(found: Job) -> bytes:
     return out.read_bytes()
 
 
-def _carry_out(job: Job, base_model: str, columns: Sequence[Column], seed: int, look: "Look", find: Callable[[str], Path]) -> None:
+def pieces(work: Work) -> "Iterator[Piece]":
+    """What is drawn, as it comes."""
+    from studio.results.generate import draw
+
+    yield from draw(work.base_model, [], work.requests, work.look)
+
+
+def carry_out(job: Job, by: "Callable[[Work], Iterator[Piece]]" = pieces) -> None:
+    """Draw a job to its end, whatever that is. `by` does it, elsewhere perhaps."""
+    work = job.work
+    if work is None:
+        return
     try:
         while not _turn.acquire(timeout=0.2):
             job.waits = say("Waiting: other pictures are being drawn.")
             if job.cancelled:
                 return
         try:
-            _wait_for_room(job, base_model)
+            _wait_for_room(job, work.base_model)
             if not job.cancelled:
-                _draw(job, base_model, columns, seed, look, find)
+                _draw(job, by(work))
         finally:
             _turn.release()
     except StudioError as error:
@@ -128,18 +157,15 @@ def _carry_out(job: Job, base_model: str, columns: Sequence[Column], seed: int, 
         job.error = say("There is not enough memory to draw this.") if known else say("Something went wrong in the studio itself.")
         job.fix = say("Draw smaller or fewer pictures, or wait until the training is over.") if known else say("Try again; the server's log says more.")
     finally:
-        job.ended, job.waits = True, ""
+        job.ended, job.waits, job.work = True, "", None
         write_atomically(job.folder / "job.json", json.dumps(asdict(job), ensure_ascii=False), durable=False)
 
 
-def _draw(job: Job, base_model: str, columns: Sequence[Column], seed: int, look: "Look", find: Callable[[str], Path]) -> None:
-    from studio.device import free_memory
-    from studio.device import device as chosen
-    from studio.results.generate import Request, draw
+def _draw(job: Job, coming: "Iterator[Piece]") -> None:
+    from studio.device import device, free_memory
 
-    requests = [Request(text, column.factor, seed, column.loras) for text in job.prompts for column in columns]
-    with closing(draw(base_model, [], requests, look, find)) as pieces:  # type: ignore[type-var] - a generator can be closed
-        for piece in pieces:
+    try:
+        for piece in coming:
             if job.cancelled:
                 return
             if piece.image is not None:
@@ -148,7 +174,10 @@ def _draw(job: Job, base_model: str, columns: Sequence[Column], seed: int, look:
                 write_atomically(job.folder / f"{piece.index}.png", data.getvalue(), durable=False)
                 job.images.append(piece.index)
             job.part = piece.done / piece.total if piece.total else 0.0
-    free_memory(chosen())
+    finally:
+        if isinstance(coming, Generator):
+            coming.close()
+        free_memory(device())
 
 
 def _wait_for_room(job: Job, base_model: str) -> None:

@@ -62,6 +62,7 @@ $('.go').onclick = async () => {
   const answer = await ask('draw', { loras: chosen, prompts: $('.prompts').value, strengths: form.strengths, steps_of: form.steps, base: $('.base').value, seed: $('.seed').value, negative: $('.negative').value, steps: $('.denoise').value, guidance: $('.guidance').value, width: $('.width').value, height: $('.height').value, run: chosen[0]?.run });
   $('.go').disabled = false;
   if (!answer) return;
+  if (answer.zero) trigger('zero', { job: answer.job });
   keep('job', answer.job); at.prompt = 0; at.column = -1; job = null; again();
 };
 $('.cancel').onclick = async () => { $('.cancel').disabled = true; await ask('cancel', { job: kept('job') }); };

@@ -6,3 +6,4 @@ dark.onclick = () => { studio.set_dark(!document.body.classList.contains('dark')
 if (studio.language === 'zh') { speak.textContent = 'English'; speak.lang = 'en'; }
 speak.onclick = () => studio.speak(studio.language === 'zh' ? 'en' : 'zh');
 studio.on('connection', there => { $('.lost').hidden = there; });
+ask('about', {}, { quiet: true }).then(answer => { $('.notices').replaceChildren(...(answer?.notices || []).map(text => el('p', { class: 'notice warning' }, text))); });

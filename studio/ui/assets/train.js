@@ -28,10 +28,11 @@ $('.start').onclick = async () => {
     $('.faults').hidden = false;
     return;
   }
+  if (answer.zero) trigger('zero', { run: answer.run.id });
   view(answer.run.id); await fill(); again();
 };
 $('.stop').onclick = async () => { $('.stop').disabled = true; $('.state').textContent = NAMES.stopping; await ask('stop', { run: current }); again(); };
-$('.resume').onclick = async () => { $('.resume').disabled = true; await ask('resume', { run: current }); again(); };
+$('.resume').onclick = async () => { $('.resume').disabled = true; const answer = await ask('resume', { run: current }); if (answer?.zero) trigger('zero', { run: current }); again(); };
 $('.compare').onclick = () => { keep('compare_run', current); studio.emit('compare_run', current); studio.show('compare'); };
 $('.board').onclick = async () => {
   const button = $('.board'), page = window.open('about:blank', '_blank');

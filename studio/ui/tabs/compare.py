@@ -14,7 +14,7 @@ from studio.language import say
 from studio.runs import verdicts
 from studio.runs.result import DIFFUSERS
 from studio.runs.run import Run
-from studio.ui import access, drawing
+from studio.ui import access, drawing, space
 from studio.ui.parts import part
 from studio.ui.visitor import visitor
 
@@ -78,8 +78,10 @@ def draw(asked: dict[str, Any]) -> dict[str, Any]:
             base = str(access.path(base))
     about = {"base_model": base, "prompts": prompts, "columns": [column.name for column in columns], "seed": seed, **asdict(look), "run": asked.get("run")}
     job = drawing.Job(visitor().session, prompts, [column.name for column in columns], about)
-    drawing.start(job, base, columns, seed, look, _finder([*access.runs()]))
-    return {"job": job.id}
+    drawing.prepare(job, base, columns, seed, look, _finder(access.runs()))
+    if not space.zero():
+        drawing.start(job)
+    return {"job": job.id, "zero": space.zero()}
 
 
 def look(asked: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +150,9 @@ ROUTES = [
 
 def build() -> None:
     """Put the tab's part on the page."""
-    part("compare", [sources, suggest, draw, look, cancel, keep, kept])
+    made = part("compare", [sources, suggest, draw, look, cancel, keep, kept])
+    if space.zero():
+        made.zero(space.draw, None, None, api_visibility="private")
 
 
 def _run(run: Run) -> dict[str, Any] | None:

@@ -13,8 +13,9 @@ from studio.errors import InputError
 from studio.fields import Given, SettingsError
 from studio.language import say
 from studio.runs import curves, jobs
+from studio.runs import run as shelf
 from studio.runs.run import Run
-from studio.ui import access, form, live
+from studio.ui import access, form, live, space
 from studio.ui.parts import part
 
 EVERY = 3000 if os.environ.get("SPACE_ID") else 1000
@@ -30,7 +31,7 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
     """The run in view, the queue, and how long to wait before asking again."""
     waits = [run.id for run in jobs.waiting()]
     found = _found(asked.get("run"))
-    answer: dict[str, Any] = {"queue": waits, "every": EVERY, "zero": False}
+    answer: dict[str, Any] = {"queue": waits, "every": EVERY}
     return answer if found is None else answer | {"run": live.look(found, asked)}
 
 
@@ -48,9 +49,9 @@ def start(asked: dict[str, Any]) -> dict[str, Any]:
         config = access.limited(fields.build({key: Given(value, "") for key, value in _settings(asked).items()}))
     except SettingsError as error:
         return {"faults": {fault.key: fault.text for fault in error.faults}}
-    run = jobs.submit(complete(config))
+    run = shelf.create(complete(config), waits=True) if space.zero() else jobs.submit(complete(config))
     access.own(run)
-    return {"run": _named(run)}
+    return {"run": _named(run), "zero": space.zero()}
 
 
 def stop(asked: dict[str, Any]) -> None:
@@ -58,9 +59,14 @@ def stop(asked: dict[str, Any]) -> None:
     jobs.stop(access.run(str(asked.get("run"))))
 
 
-def resume(asked: dict[str, Any]) -> None:
+def resume(asked: dict[str, Any]) -> dict[str, Any]:
     """Put a run that was stopped, failed or interrupted back into the queue."""
-    jobs.again(access.run(str(asked.get("run"))))
+    run = access.run(str(asked.get("run")))
+    if not space.zero():
+        jobs.again(run)
+        return {"zero": False}
+    run.enqueue()
+    return {"zero": True}
 
 
 def board(asked: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +94,9 @@ ROUTES = [Route("/studio/train/{run}/{step:int}/{number:int}.png", sample)]
 
 def build() -> None:
     """Put the tab's part on the page."""
-    part("train", [runs, look, curve, start, stop, resume, board])
+    made = part("train", [runs, look, curve, start, stop, resume, board])
+    if space.zero():
+        made.zero(space.train, None, None, api_visibility="private")
 
 
 def _settings(asked: dict[str, Any]) -> dict[str, Any]:
