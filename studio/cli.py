@@ -5,12 +5,13 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from studio import __version__, fields
+from studio import fields
+from studio.arguments import Command, parser
 from studio.errors import InputError, StudioError
 from studio.events import Event, Progress
 from studio.fields import Given
@@ -22,14 +23,12 @@ if TYPE_CHECKING:
     from studio.results.generate import Look, LoraChoice
     from studio.runs.run import Run
 
-Command = Callable[[argparse.Namespace], int | None]
-
 
 def main(words: Sequence[str]) -> int:
     """Run one command; the app where there is none. Returns the exit code: 0, 2 input, 3 environment, 4 run failed."""
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
         words = ["app", *words]
-    arguments, flags = _parser(words).parse_known_args(words)
+    arguments, flags = parser(words, COMMANDS).parse_known_args(words)
     arguments.flags = flags
     try:
         if arguments.flags and arguments.command is not train:
@@ -103,13 +102,10 @@ def resume(arguments: argparse.Namespace) -> None:
 
 def stop(arguments: argparse.Namespace) -> None:
     """Ask a run to save and stop."""
-    from studio.runs import run
+    from studio.runs import jobs, run
 
     found = run.find(arguments.run)
-    status = found.state.status
-    if status not in ("queued", *run.LIVE):
-        raise InputError(say("Run {id} is not being trained: it is {status}.", id=found.id, status=say(status)))
-    found.request_stop()
+    jobs.stop(found)
     print(say("Run {id} saves and stops.", id=found.id))
 
 
@@ -336,69 +332,16 @@ def _strength(word: str) -> float:
         raise InputError(say("--strengths: {word} is no number.", word=word), say("Write --strengths 0,0.5,1.")) from None
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "studio.py",
-        description=say("LoRA Studio: pictures in, a LoRA out. `python studio.py COMMAND --help` says more."),
-        epilog=say("Exit codes: 0 done, 2 something given is wrong, 3 the machine lacks something, 4 the run failed.")
-        + " "
-        + say("STUDIO_HOME is the workspace, STUDIO_LANGUAGE the language (en, zh)."),
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"LoRA Studio {__version__}")
-    commands = parser.add_subparsers(metavar=say("COMMAND"), required=True)
-
-    def command(run: Command, name: str) -> argparse.ArgumentParser:
-        about = say(run.__doc__ or "")
-        found = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
-        found.set_defaults(command=run)
-        return found
-
-    sub = command(app, "app")
-    sub.add_argument("--host", help=say("the address it listens on; 127.0.0.1 when absent: only this machine"))
-    sub.add_argument("--port", type=int, help=say("the port; the first free one from 7860 on when absent"))
-    sub.add_argument("--share", action="store_true", help=say("a public link through Gradio's server; needs --auth"))
-    sub.add_argument("--auth", metavar="USER:PASSWORD", help=say("ask for this login; $STUDIO_AUTH does the same and stays out of the process list"))
-    sub.add_argument("--no-auth", action="store_true", help=say("let everybody in who reaches the address"))
-    sub.add_argument("--root_path", help=say("the path below which a proxy shows it: /studio"))
-    sub.add_argument("--workspace", type=Path, help=say("where datasets, models and runs are kept; $STUDIO_HOME when absent"))
-    command(demo, "demo").add_argument("--output", type=Path, default=Path("before-after.png"), help=say("where the picture goes"))
-    sub = command(train, "train")
-    sub.add_argument("--config", type=Path, help=say("settings as YAML, one `name: value` per line"))
-    sub.add_argument("--preset", help=say("a preset's name, or its file"))
-    if {"-h", "--help"} & set(words):
-        fields.add_flags(sub)
-    sub = command(resume, "resume")
-    sub.add_argument("run", help=say("a run's id or folder"))
-    sub.add_argument("--anyway", action="store_true", help=say("also when data or base model have changed since"))
-    command(stop, "stop").add_argument("run", help=say("a run's id or folder"))
-    command(runs, "runs").add_argument("--json", action="store_true", help=say("as JSON"))
-    sub = command(check, "check")
-    sub.add_argument("--config", type=Path, help=say("settings as YAML, one `name: value` per line"))
-    sub.add_argument("--data", type=Path, help=say("folder or zip with pictures"))
-    sub.add_argument("--json", action="store_true", help=say("as JSON"))
-    _add_sample(command(sample, "sample"))
-    sub = command(export, "export")
-    sub.add_argument("run", help=say("a run's id or folder"))
-    sub.add_argument("--step", type=int, help=say("the checkpoint's step; the newest when absent"))
-    actions = command(presets, "presets").add_subparsers(dest="action", required=True, metavar="list|show")
-    actions.add_parser("list", help=say("all presets")).add_argument("--json", action="store_true", help=say("as JSON"))
-    sub = actions.add_parser("show", help=say("one preset as a commented file"))
-    sub.add_argument("name", help=say("a preset's name, or its file"))
-    sub.add_argument("--output", type=Path, help=say("a new file to write"))
-    command(doctor, "doctor")
-    return parser
-
-
-def _add_sample(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--base_model", required=True, help=say("file, folder, Hub id or pocket"))
-    sub.add_argument("--lora", action="append", default=[], metavar="FILE[:STRENGTH]", help=say("a LoRA file or a run; may be repeated"))
-    sub.add_argument("--prompt", action="append", required=True, help=say("may be repeated, and hold <lora:name:0.8>"))
-    sub.add_argument("--strengths", default="0,0.5,1", help=say("factors on all LoRA, one column each [0,0.5,1]"))
-    sub.add_argument("--seed", type=int, default=0, help=say("the same noise for all pictures [0]"))
-    sub.add_argument("--steps", type=int, default=20, help=say("sampling steps [20]"))
-    sub.add_argument("--guidance", type=float, default=7.0, help=say("how closely to follow the prompt [7]"))
-    sub.add_argument("--negative", default="", help=say("what not to draw"))
-    sub.add_argument("--width", type=int, default=0, help=say("pixels; the base model's own when absent"))
-    sub.add_argument("--height", type=int, default=0, help=say("pixels; the base model's own when absent"))
-    sub.add_argument("--output", type=Path, required=True, help=say("PNG file"))
+COMMANDS: dict[str, Command] = {
+    "app": app,
+    "demo": demo,
+    "train": train,
+    "resume": resume,
+    "stop": stop,
+    "runs": runs,
+    "check": check,
+    "sample": sample,
+    "export": export,
+    "presets": presets,
+    "doctor": doctor,
+}

@@ -21,7 +21,17 @@ from studio.language import say
 
 LARGEST_FILE = 256 * 1024
 DEEPEST = 20
-SPELLED = {"lora": "LoRA", "lr": "learning rate", "snr": "SNR", "rslora": "rsLoRA", "dir": "folder", "path": "file", "train": "train", "conv": "convolution", "grad": "gradient"}
+SPELLED = {
+    "lora": "LoRA",
+    "lr": "learning rate",
+    "snr": "SNR",
+    "rslora": "rsLoRA",
+    "dir": "folder",
+    "path": "file",
+    "train": "train",
+    "conv": "convolution",
+    "grad": "gradient",
+}
 
 
 class Given(NamedTuple):

@@ -92,10 +92,10 @@ def test_presets_are_listed_shown_and_written(capsys, tmp_path: Path):
 
 def test_runs_are_listed(capsys):
     assert "There are no runs yet" in answer(capsys, "runs")[1]
-    made = runs.create(Config(base_model="pocket", train_data_dir=Path("x")))
+    made = runs.create(Config(base_model="pocket", train_data_dir=Path("x")), waits=True)
     assert made.id in answer(capsys, "runs")[1]
     assert answer(capsys, "stop", made.id)[0] == 0
-    assert made.stop_requested
+    assert made.state.status == "stopped"
 
 
 def test_help_is_worth_reading(capsys, monkeypatch):

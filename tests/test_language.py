@@ -14,7 +14,7 @@ from studio.ui import app, parts
 STUDIO = Path(cli.__file__).parent
 STATUSES = {"queued", "preparing", "running", "finished", "stopped", "failed", "interrupted"}
 # Where a sentence is looked up by name: settings' help and groups, commands' help, presets, statuses.
-BY_NAME = {"fields.py", "cli.py", "presets.py", "language.py", "test_docs.py"}
+BY_NAME = {"fields.py", "arguments.py", "cli.py", "presets.py", "form.py", "jobs.py"}
 
 
 def calls() -> list[tuple[Path, ast.Call]]:
@@ -30,9 +30,7 @@ def sentences() -> set[str]:
     written = {node.args[0].value for _, node in calls() if isinstance(node.args[0], ast.Constant)}
     helps = {field.description or "" for _, _, field in fields.settings()}
     groups = {group.__doc__ or "" for group in config.GROUPS}
-    commands = {
-        getattr(cli, name).__doc__ or "" for name in ("app", "train", "resume", "stop", "runs", "check", "sample", "export", "presets", "demo", "doctor")
-    }
+    commands = {command.__doc__ or "" for command in cli.COMMANDS.values()}
     shelf = {text for preset in presets.listed() for text in (preset.title, preset.about)}
     page = parts.sentences() | set(app.TABS) | {fields.title(name) for _, name, _ in fields.settings()}
     return {text for text in written | helps | groups | commands | shelf | page | STATUSES if isinstance(text, str)}

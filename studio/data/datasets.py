@@ -85,7 +85,9 @@ def bring(files: Sequence[tuple[str, Path]], name: str, progress: Progress) -> t
             fix = say("unpack it or pack it as .zip") if Path(title).suffix.lower() in ARCHIVES else say("no picture and no captions")
             left_out.append(f"{shown(title, 80)}: {fix}")
     if not any(Path(title).suffix.lower() in READABLE for title, _ in found):
-        raise DataError(say("There are no pictures in what was given."), "\n".join(left_out) or say("Give .png, .jpg or .webp files, or a zip of them."))
+        raise DataError(
+            say("There are no pictures in what was given."), "\n".join(left_out) or say("Give .png, .jpg or .webp files, or a zip of them.")
+        )
     place = home.datasets() / _clean(name) if name else _free(_clean(Path(files[0][0]).stem) if len(files) == 1 else "pictures")
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -93,7 +95,9 @@ def bring(files: Sequence[tuple[str, Path]], name: str, progress: Progress) -> t
             _place(place, title, path)
             progress(done, len(found))
     except OSError as error:
-        raise MachineError(say("{path}: can't be written: {reason}", path=place, reason=error.strerror or error), say("Make room on the disk.")) from None
+        raise MachineError(
+            say("{path}: can't be written: {reason}", path=place, reason=error.strerror or error), say("Make room on the disk.")
+        ) from None
     return Known(place.name, place), left_out
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from studio.errors import RunError
 from studio.events import Event
@@ -38,10 +39,8 @@ def train(run: Run, seconds: float, carry: Piece = piece) -> Iterator[list[Event
     fruitless = 0
     while run.state.status in ("queued", "interrupted"):
         before = _saved(run)
-        try:
+        with suppress(TimeoutError):  # killed at its end: the newest checkpoint counts
             yield from carry(str(run.folder), seconds)
-        except TimeoutError:
-            pass  # killed at its end: the newest checkpoint counts
         fruitless = 0 if _saved(run) > before else fruitless + 1
         if fruitless == FRUITLESS and run.state.status != "finished":
             fault = RunError(

@@ -67,7 +67,15 @@ def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 
 
 def _shown(value: Any) -> str:
-    return "–" if value in (None, [], "") else value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+    return (
+        "–"
+        if value in (None, [], "")
+        else value
+        if isinstance(value, str)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else json.dumps(value, ensure_ascii=False)
+    )
 
 
 def _changed(path: Path) -> float:

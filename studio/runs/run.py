@@ -158,7 +158,10 @@ class Run:
 
 
 def create(config: Config, waits: bool = False) -> Run:
-    """A new run: for the queue when it `waits`, else for the one who asks, who begins at once. Raises InputError where `output_dir` already holds one, MachineError where it can't be written."""
+    """A new run: for the queue when it `waits`, else for the one who asks, who begins at once.
+
+    Raises InputError where `output_dir` already holds one, MachineError where it can't be written.
+    """
     folder = config.output_dir.expanduser().absolute() if config.output_dir else None
     status = "queued" if waits else "preparing"
     if folder and (folder / "state.json").exists() and not _made_way(Run(folder)):

@@ -11,7 +11,18 @@ from studio.language import say
 from studio.runs.run import LIVE, PAPERS, Run
 
 FROM = ".from"
-OURS = (*PAPERS, "checkpoints", "samples", "exports", "verdicts", "verdicts.jsonl", "notes.md", "record.md", "owner", "pytorch_lora_weights.safetensors")
+OURS = (
+    *PAPERS,
+    "checkpoints",
+    "samples",
+    "exports",
+    "verdicts",
+    "verdicts.jsonl",
+    "notes.md",
+    "record.md",
+    "owner",
+    "pytorch_lora_weights.safetensors",
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,9 @@ def delete(run: Run) -> None:
         if run.folder.is_dir() and not any(run.folder.iterdir()):
             run.folder.rmdir()
     except OSError as error:
-        raise MachineError(say("Run {id} can't be moved: {reason}", id=place.name, reason=error.strerror or error), say("Check its folder's permissions.")) from None
+        raise MachineError(
+            say("Run {id} can't be moved: {reason}", id=place.name, reason=error.strerror or error), say("Check its folder's permissions.")
+        ) from None
 
 
 def restore(name: str) -> Run:
@@ -68,7 +81,9 @@ def purge(name: str) -> None:
 def listed() -> list[Deleted]:
     """What is in the trash, newest first."""
     places = [place for place in home.trash().iterdir() if (place / FROM).is_file()] if home.trash().is_dir() else []
-    found = [Deleted(place.name, Run(place).name, (place / FROM).stat().st_mtime, _size(place)) for place in places if (place / "state.json").is_file()]
+    found = [
+        Deleted(place.name, Run(place).name, (place / FROM).stat().st_mtime, _size(place)) for place in places if (place / "state.json").is_file()
+    ]
     return sorted(found, key=lambda one: -one.time)
 
 
@@ -89,4 +104,3 @@ def _place(name: str) -> Path:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-

@@ -70,7 +70,9 @@ def path(asked: str | Path) -> Path:
         found.exists()
     except (OSError, ValueError, RuntimeError):  # too long, a null byte, no such user, links in a circle
         raise refused from None
-    registered = [] if not HOUSE.open else [run.folder.resolve() for run in runs_shelf.listed()] + [known.folder.resolve() for known in shelf.listed()]
+    registered = (
+        [] if not HOUSE.open else [run.folder.resolve() for run in runs_shelf.listed()] + [known.folder.resolve() for known in shelf.listed()]
+    )
     if not any(found.is_relative_to(root) for root in (*roots(), *registered)):
         raise refused
     return found

@@ -113,14 +113,19 @@ def open_page(address: Address, mirror: Mirror | None = None) -> tuple[gr.Blocks
             prevent_thread_lock=True,
             inbrowser=False,
             max_file_size="50mb" if access.HOUSE.demo else "4gb",
-            app_kwargs={"routes": [Route("/health", _health), *ROUTES], "middleware": guard.guards(address.loopback), "docs_url": None, "redoc_url": None},
+            app_kwargs={
+                "routes": [Route("/health", _health), *ROUTES],
+                "middleware": guard.guards(address.loopback),
+                "docs_url": None,
+                "redoc_url": None,
+            },
         )
     except OSError as error:
         raise MachineError(
             say("Nothing can listen on {host}:{port}: {reason}", host=address.host, port=address.port or "7860…", reason=error),
             say("Choose another --port, or end the program that has it."),
         ) from None
-    queue = getattr(blocks, "_queue", None)
+    queue: Any = getattr(blocks, "_queue", None)
     if hasattr(queue, "sleep_when_free"):
         queue.sleep_when_free = 0.05  # it would look a thousand times a second, and nothing here waits in it
     return blocks, shared or url
@@ -166,4 +171,3 @@ def _end(blocks: gr.Blocks) -> None:
         print(say("Saved. Go on with it in the app, or with: python studio.py resume {id}", id=run.id), file=sys.stderr, flush=True)
     tensorboard.end()
     blocks.close(verbose=False)
-

@@ -120,7 +120,9 @@ def sheet(found: Job) -> bytes:
     if len(found.images) < found.total:
         raise InputError(say("Not all pictures are drawn yet."))
     width = len(found.columns)
-    pictures = [[Image.open(found.folder / f"{row * width + column}.png").convert("RGB") for column in range(width)] for row in range(len(found.prompts))]
+    pictures = [
+        [Image.open(found.folder / f"{row * width + column}.png").convert("RGB") for column in range(width)] for row in range(len(found.prompts))
+    ]
     out = found.folder / "sheet.png"
     compare.save(compare.sheet(pictures, found.prompts, found.columns), out, json.dumps(found.about, ensure_ascii=False))
     return out.read_bytes()
@@ -155,7 +157,9 @@ def carry_out(job: Job, by: "Callable[[Work], Iterator[Piece]]" = pieces) -> Non
         log.exception("drawing")
         known = "out of memory" in str(error).lower() or isinstance(error, MemoryError)
         job.error = say("There is not enough memory to draw this.") if known else say("Something went wrong in the studio itself.")
-        job.fix = say("Draw smaller or fewer pictures, or wait until the training is over.") if known else say("Try again; the server's log says more.")
+        job.fix = (
+            say("Draw smaller or fewer pictures, or wait until the training is over.") if known else say("Try again; the server's log says more.")
+        )
     finally:
         job.ended, job.waits, job.work = True, "", None
         write_atomically(job.folder / "job.json", json.dumps(asdict(job), ensure_ascii=False), durable=False)

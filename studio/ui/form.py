@@ -14,8 +14,24 @@ from studio.language import say
 
 # What most people look at; the rest is folded away.
 PLAIN = frozenset(
-    "base_model train_data_dir resolution caption_prefix lora_rank lora_alpha train_text_encoder epochs max_steps batch_size learning_rate "
-    "lr_scheduler mixed_precision save_steps sample_prompts sample_steps".split()
+    [
+        "base_model",
+        "train_data_dir",
+        "resolution",
+        "caption_prefix",
+        "lora_rank",
+        "lora_alpha",
+        "train_text_encoder",
+        "epochs",
+        "max_steps",
+        "batch_size",
+        "learning_rate",
+        "lr_scheduler",
+        "mixed_precision",
+        "save_steps",
+        "sample_prompts",
+        "sample_steps",
+    ]
 )
 ELSEWHERE = frozenset({"purpose", "name"})  # asked on the Train tab
 SLIDERS = {"lora_rank": (1, 128), "lora_alpha": (1, 128), "batch_size": (1, 32), "epochs": (1, 100), "conv_rank": (0, 64)}
@@ -24,14 +40,19 @@ SLIDERS = {"lora_rank": (1, 128), "lora_alpha": (1, 128), "batch_size": (1, 32),
 def groups() -> list[dict[str, Any]]:
     """Groups of fields: name, title, help, kind of input, choices, bounds, default."""
     return [
-        {"title": say(group.__doc__ or ""), "fields": [_field(name, field) for owner, name, field in fields.settings() if owner is group and name not in ELSEWHERE]}
+        {
+            "title": say(group.__doc__ or ""),
+            "fields": [_field(name, field) for owner, name, field in fields.settings() if owner is group and name not in ELSEWHERE],
+        }
         for group in GROUPS
     ]
 
 
 def typed(settings: dict[str, Any]) -> dict[str, Any]:
     """What was typed as values: texts are read as YAML reads them, empty ones are absent."""
-    return {key: fields.scalar(key, value.strip()) if isinstance(value, str) else value for key, value in settings.items() if value not in ("", [], None)}
+    return {
+        key: fields.scalar(key, value.strip()) if isinstance(value, str) else value for key, value in settings.items() if value not in ("", [], None)
+    }
 
 
 def faults(values: dict[str, Any]) -> list[Fault]:
@@ -84,7 +105,13 @@ def _best(values: dict[str, Any]) -> Config | None:
 def _field(name: str, field: Any) -> dict[str, Any]:
     kind, bounds = fields.kind(field)
     choices = [str(value) for value in typing.get_args(kind)] if typing.get_origin(kind) is Literal else []
-    shape = "choice" if choices else "list" if typing.get_origin(kind) is tuple else {bool: "switch", int: "number", float: "number", Path: "path"}.get(kind, "text")
+    shape = (
+        "choice"
+        if choices
+        else "list"
+        if typing.get_origin(kind) is tuple
+        else {bool: "switch", int: "number", float: "number", Path: "path"}.get(kind, "text")
+    )
     default = None if field.is_required() else field.default
     return {
         "name": name,

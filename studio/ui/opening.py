@@ -16,14 +16,15 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 @contextmanager
 def _without_stubs() -> Iterator[None]:
-    real = inspect.getfile
+    real: Any = inspect.getfile
 
     def getfile(thing: Any) -> str:
         if isinstance(thing, type) and (thing.__module__ or "").startswith("gradio"):
             raise OSError
-        return real(thing)
+        found: str = real(thing)
+        return found
 
-    inspect.getfile = getfile
+    inspect.getfile = getfile  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -77,5 +77,5 @@ def _answering(answer: Answer) -> Callable[[Any, gr.Request], dict[str, Any]]:
                 return {"ok": False, "error": say("Something went wrong in the studio itself."), "fix": say("Try again; the server's log says more.")}
 
     answered.__annotations__ = {"asked": Any, "request": gr.Request}
-    del answered.__wrapped__  # type: ignore[attr-defined] - Gradio reads the signature, and it is the wrapper's that counts
+    del answered.__dict__["__wrapped__"]  # Gradio reads the signature, and it is the wrapper's that counts
     return answered

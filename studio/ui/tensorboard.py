@@ -1,7 +1,6 @@
 """One TensorBoard over chosen runs, as a child process that is reached through the app's own port."""
 
 import atexit
-import os
 import socket
 import subprocess
 import sys
@@ -76,17 +75,15 @@ def end() -> None:
 
 def _begin(logs: dict[str, Path]) -> None:
     _board.links = tempfile.TemporaryDirectory(prefix="studio-board-")
-    spec = []
-    for name, folder in logs.items():  # through links: the list knows no way to write a comma or a colon
-        link = Path(_board.links.name) / name
-        link.symlink_to(folder, target_is_directory=True)
-        spec.append(f"{name}:{link}")
+    for name, folder in logs.items():
+        (Path(_board.links.name) / name).symlink_to(folder, target_is_directory=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         _board.port = free.getsockname()[1]
-    words = ["--logdir_spec", ",".join(spec), "--host", "127.0.0.1", "--port", str(_board.port), "--path_prefix", PREFIX, "--reload_interval", "5"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-    _board.process = subprocess.Popen([sys.executable, "-c", CHILD, *words], env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, **quiet)
+    words = ["--logdir", _board.links.name, "--host", "127.0.0.1", "--port", str(_board.port), "--path_prefix", PREFIX, "--reload_interval", "5"]
+    _board.process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until and _board.process.poll() is None:
         with suppress(httpx.HTTPError):

@@ -38,4 +38,5 @@ def head() -> str:
     outside = "\n".join(asset(name) for name in styles if name in OUTSIDE)
     inside = "\n".join(asset(name) for name in styles if name not in OUTSIDE)
     words = json.dumps({code: dictionary(code) for code in LANGUAGES if code != "en"}, ensure_ascii=False).replace("</", "<\\/")
-    return f"<style>{outside}\nbody .gradio-container {{\n{inside}\n}}</style>\n<script>window.STUDIO_WORDS = {words};\n{asset('studio.js')}\n{asset('chart.js')}</script>"
+    script = f"window.STUDIO_WORDS = {words};\n{asset('studio.js')}\n{asset('chart.js')}"
+    return f"<style>{outside}\nbody .gradio-container {{\n{inside}\n}}</style>\n<script>{script}</script>"

@@ -20,12 +20,12 @@ class Visitor:
     session: str = ""
 
 
-_present: ContextVar[Visitor] = ContextVar("visitor", default=Visitor())
+_present: ContextVar[Visitor] = ContextVar("visitor")
 
 
 def visitor() -> Visitor:
     """The visitor that is being answered."""
-    return _present.get()
+    return _present.get(Visitor())
 
 
 @contextmanager

@@ -9,7 +9,9 @@ import pytest
 
 from tests.browser.app import App, browser, chromium, running
 
-MISSING = "Chromium is not installed" if chromium() is None else "Playwright is not installed" if importlib.util.find_spec("playwright") is None else ""
+MISSING = (
+    "Chromium is not installed" if chromium() is None else "Playwright is not installed" if importlib.util.find_spec("playwright") is None else ""
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -30,7 +30,8 @@ def texts(folder: Path) -> dict[str, str]:
 def test_a_csv_keeps_its_header_order_and_other_columns(folder: Path):
     (folder / "metadata.csv").write_text('file_name,score,text\navocado.png,7,"green, ripe"\nairplane.png,3,old\n')
     album, conflicts = save(folder, [Edit("airplane.png", "old", 'a plane, "new"'), Edit("backpack.png", "", "a bag")])
-    assert conflicts == [] and album.source == "metadata.csv"
+    assert conflicts == []
+    assert album.source == "metadata.csv"
     lines = (folder / "metadata.csv").read_text().splitlines()
     assert lines == ["file_name,score,text", 'avocado.png,7,"green, ripe"', 'airplane.png,3,"a plane, ""new"""', "backpack.png,,a bag"]
     assert texts(folder) == {"airplane.png": 'a plane, "new"', "avocado.png": "green, ripe", "backpack.png": "a bag"}
@@ -52,13 +53,15 @@ def test_json_lines_keep_their_other_fields(folder: Path):
 def test_sidecars_stay_sidecars(folder: Path):
     (folder / "airplane.txt").write_text("old")
     save(folder, [Edit("airplane.png", "old", "new"), Edit("avocado.png", "", "fruit")])
-    assert (folder / "airplane.txt").read_text() == "new\n" and (folder / "avocado.txt").read_text() == "fruit\n"
+    assert (folder / "airplane.txt").read_text() == "new\n"
+    assert (folder / "avocado.txt").read_text() == "fruit\n"
     assert not (folder / "metadata.csv").exists()
 
 
 def test_pictures_without_captions_get_a_metadata_file(folder: Path):
     album, _ = save(folder, [Edit("avocado.png", "", "fruit")])
-    assert album.source == "metadata.csv" and (folder / "metadata.csv").read_text() == "file_name,text\navocado.png,fruit\n"
+    assert album.source == "metadata.csv"
+    assert (folder / "metadata.csv").read_text() == "file_name,text\navocado.png,fruit\n"
 
 
 def test_the_first_file_is_kept_beside(folder: Path):

@@ -27,7 +27,8 @@ def test_a_folder_elsewhere_is_remembered_by_one_name(tmp_path: Path):
     folder.mkdir()
     known = datasets.register(folder)
     assert datasets.register(folder) == known == datasets.find("elsewhere")
-    assert known.folder == folder and (home.datasets() / "elsewhere" / "where").is_file()
+    assert known.folder == folder
+    assert (home.datasets() / "elsewhere" / "where").is_file()
 
 
 def test_another_folder_of_the_same_name_gets_another(tmp_path: Path):
@@ -50,7 +51,9 @@ def test_a_zip_comes_with_its_captions_and_leaves_the_rest_out(tmp_path: Path):
         file.writestr("in/run.exe", "MZ")
     told: list[tuple[int, int]] = []
     known, _ = datasets.bring([("mine.zip", archive)], "", lambda done, total: told.append((done, total)))
-    assert known.name == "mine" and names(known) == ["plane.png", "plane.txt"] and told[-1] == (2, 2)
+    assert known.name == "mine"
+    assert names(known) == ["plane.png", "plane.txt"]
+    assert told[-1] == (2, 2)
 
 
 @pytest.mark.parametrize("hostile", ["../../out.png", "/etc/out.png", "..\\..\\out.png", "a/../../out.png", "\x00out.png"])
@@ -63,7 +66,8 @@ def test_a_hostile_name_stays_inside(hostile: str):
 def test_what_holds_no_picture_is_refused_and_named(tmp_path: Path):
     with pytest.raises(DataError, match="no pictures") as refused:
         datasets.bring([("notes.docx", PICTURE), ("old.rar", PICTURE)], "", nothing)
-    assert "notes.docx" in refused.value.fix and "pack it as .zip" in refused.value.fix
+    assert "notes.docx" in refused.value.fix
+    assert "pack it as .zip" in refused.value.fix
 
 
 def test_the_samples_are_copied_once():

@@ -31,7 +31,8 @@ def test_new_points_come_without_the_old_ones_being_read_again(run: Run):
     offset = first.offset
     write(run, 1, steps(2, None, 0.2), Validated(step=4, loss=0.35))
     second = curves.read(run)
-    assert second is first and second.offset > offset
+    assert second is first
+    assert second.offset > offset
     assert (second.loss, second.reset, second.final, second.best) == ([0.5, 0.4, None, 0.2], 0, 0.35, (2, 0.3))
 
 
@@ -46,7 +47,8 @@ def test_a_resumed_attempt_takes_back_what_lay_beyond_its_checkpoint(run: Run):
 def test_a_resume_at_the_end_of_what_was_told_takes_nothing_back(run: Run):
     write(run, 1, Started(step=0, steps=6), steps(0, 1, 2))
     write(run, 2, Started(step=2, steps=6), steps(2, 3))
-    assert curves.read(run).reset == 0 and curves.read(run).loss == [1, 2, 3]
+    assert curves.read(run).reset == 0
+    assert curves.read(run).loss == [1, 2, 3]
 
 
 def test_a_run_made_anew_in_the_same_folder_begins_anew(run: Run):
@@ -60,7 +62,8 @@ def test_a_run_made_anew_in_the_same_folder_begins_anew(run: Run):
 def test_samples_and_findings_are_told(run: Run):
     write(run, 1, Started(step=0, steps=2), Sampled(step=1, files=("a.png",), prompts=("a",)), Finding(text="odd"))
     read = curves.read(run)
-    assert [event.step for event in read.samples] == [1] and [record.event.kind for record in read.told] == ["started", "finding"]
+    assert [event.step for event in read.samples] == [1]
+    assert [record.event.kind for record in read.told] == ["started", "finding"]
 
 
 def test_a_hundred_thousand_steps_are_one_read(run: Run):

@@ -42,7 +42,8 @@ def test_runs_are_trained_in_their_order_and_a_broken_one_stops_nothing(tmp_path
     broken = config(train_data_dir=str(tmp_path))
     first, second = jobs.submit(broken), jobs.submit(config())
     until(lambda: second.state.status == "finished")
-    assert first.state.status == "failed" and first.state.error
+    assert first.state.status == "failed"
+    assert first.state.error
     assert first.state.started < second.state.started
 
 
@@ -51,7 +52,8 @@ def test_a_waiting_run_is_taken_out_of_the_queue(queue: jobs.Queue):
     run = shelf.create(config(), waits=True)
     assert [waits.id for waits in jobs.waiting()] == [run.id]
     jobs.stop(run)
-    assert run.state.status == "stopped" and jobs.waiting() == []
+    assert run.state.status == "stopped"
+    assert jobs.waiting() == []
 
 
 def test_a_stopped_run_goes_on_to_its_end():
@@ -60,7 +62,8 @@ def test_a_stopped_run_goes_on_to_its_end():
     jobs.stop(run)
     until(lambda: run.state.status == "stopped")
     step = run.progress()[0]
-    assert 0 < step < 400 and (run.folder / "checkpoints" / f"step-{step:06d}").is_dir()
+    assert 0 < step < 400
+    assert (run.folder / "checkpoints" / f"step-{step:06d}").is_dir()
     jobs.again(run)
     until(lambda: run.state.status == "running")
     jobs.stop(run)
@@ -71,7 +74,8 @@ def test_shutting_down_saves_and_leaves_the_queue_on_disk():
     run, waits = jobs.submit(config(max_steps=400)), jobs.submit(config())
     until(lambda: run.progress()[0] > 0)
     assert [stopped.id for stopped in jobs.shut_down(60)] == [run.id]
-    assert run.state.status == "stopped" and waits.state.status == "queued"
+    assert run.state.status == "stopped"
+    assert waits.state.status == "queued"
     assert any((run.folder / "checkpoints").iterdir())
 
 
@@ -85,7 +89,8 @@ def test_a_dead_process_leaves_an_interrupted_run_that_is_not_begun_by_itself():
     run = shelf.create(config(), waits=True)
     run.update(status="running")
     jobs.wake()
-    assert run.state.status == "interrupted" and jobs.waiting() == []
+    assert run.state.status == "interrupted"
+    assert jobs.waiting() == []
     jobs.again(run)
     until(lambda: run.state.status == "finished")
 
@@ -98,7 +103,8 @@ def test_a_run_that_another_process_holds_is_left_to_it():
 
 def test_a_run_for_the_command_line_is_not_in_the_queue():
     run = shelf.create(config())
-    assert jobs.waiting() == [] and json.loads((run.folder / "state.json").read_text())["status"] == "preparing"
+    assert jobs.waiting() == []
+    assert json.loads((run.folder / "state.json").read_text())["status"] == "preparing"
 
 
 def test_what_is_finished_can_neither_be_stopped_nor_resumed():

@@ -37,7 +37,8 @@ def test_what_is_finished_comes_back_and_what_is_passing_doesnt(mirror: Mirror, 
     write(mirror.home, **{"runs__A__checkpoints__step-000001.part__adapter": "half", "runs__A__checkpoints__step-000002__adapter": "whole"})
     assert mirror.copy_out() == 3
     home, damaged = restarted(mirror, tmp_path)
-    assert texts(home) == {"runs/A/state": "s", "datasets/d/a": "1", "runs/A/checkpoints/step-000002/adapter": "whole"} and damaged == []
+    assert texts(home) == {"runs/A/state": "s", "datasets/d/a": "1", "runs/A/checkpoints/step-000002/adapter": "whole"}
+    assert damaged == []
 
 
 def test_only_what_changed_is_copied_again(mirror: Mirror, tmp_path: Path):
@@ -75,7 +76,8 @@ def test_a_damaged_copy_is_named_and_left_out(mirror: Mirror, tmp_path: Path):
     mirror.copy_out()
     next((mirror.bucket / "files").iterdir()).write_text("?")
     home, damaged = restarted(mirror, tmp_path)
-    assert len(damaged) == 1 and len(texts(home)) == 1
+    assert len(damaged) == 1
+    assert len(texts(home)) == 1
 
 
 def test_what_is_there_already_is_not_overwritten(mirror: Mirror, tmp_path: Path):

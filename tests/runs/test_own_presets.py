@@ -9,7 +9,11 @@ from studio.runs import presets
 def test_a_saved_preset_is_found_everywhere_by_its_name():
     made = presets.save("My Neon: look!", "for  neon\nnights", {"lora_rank": 16, "learning_rate": 2e-4, "sample_prompts": ["a", "b: c"]})
     assert (made.name, made.title, made.about, made.own) == ("my-neon-look", "My Neon: look!", "for neon nights", True)
-    assert {key: given.value for key, given in presets.load("my-neon-look").settings.items()} == {"lora_rank": 16, "learning_rate": 2e-4, "sample_prompts": ["a", "b: c"]}
+    assert {key: given.value for key, given in presets.load("my-neon-look").settings.items()} == {
+        "lora_rank": 16,
+        "learning_rate": 2e-4,
+        "sample_prompts": ["a", "b: c"],
+    }
     assert presets.listed()[-1].name == "my-neon-look"
 
 

@@ -26,9 +26,11 @@ def test_a_run_goes_and_comes_back_whole():
     before = sorted(path.name for path in run.folder.iterdir() if path.name != "lock")
     name = run.id
     trash.delete(run)
-    assert shelf.listed() == [] and [one.id for one in trash.listed()] == [name]
+    assert shelf.listed() == []
+    assert [one.id for one in trash.listed()] == [name]
     assert trash.restore(name) == Run(home.runs() / name)
-    assert sorted(path.name for path in run.folder.iterdir()) == before and shelf.find(name).state.status == "stopped"
+    assert sorted(path.name for path in run.folder.iterdir()) == before
+    assert shelf.find(name).state.status == "stopped"
     assert trash.listed() == []
 
 
@@ -39,7 +41,8 @@ def test_what_else_lies_in_an_output_dir_stays(tmp_path: Path):
     trash.delete(run)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["holiday.jpg"]
     trash.restore(name)
-    assert shelf.find(name).folder == tmp_path / "out" and (tmp_path / "out" / "holiday.jpg").read_text() == "mine"
+    assert shelf.find(name).folder == tmp_path / "out"
+    assert (tmp_path / "out" / "holiday.jpg").read_text() == "mine"
 
 
 def test_an_empty_output_dir_goes_too(tmp_path: Path):
@@ -76,4 +79,5 @@ def test_for_good_is_for_good():
     name = run.id
     trash.delete(run)
     trash.purge(name)
-    assert trash.listed() == [] and not (home.trash() / name).exists()
+    assert trash.listed() == []
+    assert not (home.trash() / name).exists()

@@ -238,7 +238,8 @@ def test_steps_are_told_before_the_checkpoint_that_holds_them(made, tmp_path: Pa
         assert max(there, default=0) <= told
         seen += len(there)
         told = max([told, *(event.last + 1 for event in happened if isinstance(event, Steps))])
-    assert seen and told == 4
+    assert seen
+    assert told == 4
 
 
 @pytest.mark.gpu

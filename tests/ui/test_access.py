@@ -148,12 +148,24 @@ class TestDemo:
         as_visitor("aaaaaaaaaaaaaaaa")
         folder = dataset_tab.choose({"sample": "gameboy"})["folder"]
         assert access.limited(config(train_data_dir=folder)).max_steps == access.CAPS["max_steps"]
-        for wrong in ({"max_steps": 5000}, {"resolution": 1024}, {"lora_rank": 512}, {"output_dir": str(tmp_path)}, {"base_model": "org/name"}, {"train_data_dir": str(SAMPLES / "gameboy")}):
+        for wrong in (
+            {"max_steps": 5000},
+            {"resolution": 1024},
+            {"lora_rank": 512},
+            {"output_dir": str(tmp_path)},
+            {"base_model": "org/name"},
+            {"train_data_dir": str(SAMPLES / "gameboy")},
+        ):
             with pytest.raises(InputError, match="demonstration"):
                 access.limited(config(**{"train_data_dir": folder, **wrong}))
 
     def test_no_folder_is_opened_and_nothing_shared_is_changed(self, as_visitor: Any):
         as_visitor("aaaaaaaaaaaaaaaa")
-        for ask in (lambda: access.path(home.home()), lambda: presets.save({"title": "x", "settings": {}}), lambda: presets.delete({"name": "x"}), lambda: runs.deleted({})):
+        for ask in (
+            lambda: access.path(home.home()),
+            lambda: presets.save({"title": "x", "settings": {}}),
+            lambda: presets.delete({"name": "x"}),
+            lambda: runs.deleted({}),
+        ):
             with pytest.raises(InputError):
                 ask()

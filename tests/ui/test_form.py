@@ -27,12 +27,17 @@ def test_a_field_says_what_it_takes():
 
 
 def test_what_is_typed_is_read_as_a_file_would_be():
-    typed = form.typed({"learning_rate": " 2e-4 ", "lora_rank": "16", "caption_prefix": "1e3", "sample_prompts": ["a", "b"], "seed": "", "random_flip": True})
+    typed = form.typed(
+        {"learning_rate": " 2e-4 ", "lora_rank": "16", "caption_prefix": "1e3", "sample_prompts": ["a", "b"], "seed": "", "random_flip": True}
+    )
     assert typed == {"learning_rate": 2e-4, "lora_rank": 16, "caption_prefix": "1e3", "sample_prompts": ["a", "b"], "random_flip": True}
 
 
 def test_all_faults_come_at_once_with_their_settings():
-    found = {fault.key for fault in form.faults({"base_model": "pocket", "train_data_dir": ".", "lora_rank": "x", "epochs": 0, "learning_rte": 1, "keep_tokens": 2})}
+    found = {
+        fault.key
+        for fault in form.faults({"base_model": "pocket", "train_data_dir": ".", "lora_rank": "x", "epochs": 0, "learning_rte": 1, "keep_tokens": 2})
+    }
     assert {"lora_rank", "epochs", "learning_rte"} <= found
     assert [fault.key for fault in form.faults({"base_model": "pocket", "train_data_dir": ".", "keep_tokens": 2})] == ["keep_tokens"]
 

@@ -43,7 +43,8 @@ def test_it_says_that_it_is_well(app: App):
 
 def test_the_page_allows_no_foreign_host(app: App):
     answer = get(app, "/")
-    assert answer.status_code == 200 and "default-src 'self'" in answer.headers["content-security-policy"]
+    assert answer.status_code == 200
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
@@ -74,7 +75,8 @@ def test_the_page_allows_no_foreign_host(app: App):
 def test_no_route_leads_to_a_file_that_isnt_shown(app: App, path: str):
     answer = get(app, path)
     assert answer.status_code in (400, 401, 403, 404), (path, answer.status_code)
-    assert "root:" not in answer.text and "secret" not in answer.text
+    assert "root:" not in answer.text
+    assert "secret" not in answer.text
 
 
 def test_what_is_shown_is_there(app: App):
@@ -96,7 +98,14 @@ def test_another_name_for_this_machine_is_not_answered(app: App):
 
 def test_with_a_login_nothing_of_ours_is_open_without_it(tmp_path: Path):
     with running(tmp_path, STUDIO_AUTH="anna:secret") as app:
-        for path in ("/studio/dataset/a/b.png", "/studio/runs/a/b", "/studio/train/a/1/1.png", "/studio/compare/a/sheet.png", "/tensorboard/", "/config"):
+        for path in (
+            "/studio/dataset/a/b.png",
+            "/studio/runs/a/b",
+            "/studio/train/a/1/1.png",
+            "/studio/compare/a/sheet.png",
+            "/tensorboard/",
+            "/config",
+        ):
             assert get(app, path).status_code == 401, path
         assert httpx.post(app.url + "/gradio_api/component_server/", json={}).status_code == 401
         with httpx.Client(base_url=app.url) as client:
@@ -110,10 +119,14 @@ def answer(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(ROOT / "studio.py"), *words], env=surroundings, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize(("words", "sentence"), [(("--host", "0.0.0.0"), "no login"), (("--share",), "no login"), (("--auth", "anna"), "USER:PASSWORD")])
+@pytest.mark.parametrize(
+    ("words", "sentence"), [(("--host", "0.0.0.0"), "no login"), (("--share",), "no login"), (("--auth", "anna"), "USER:PASSWORD")]
+)
 def test_a_public_address_needs_a_login(tmp_path: Path, words: tuple[str, ...], sentence: str):
     done = answer(tmp_path, *words)
-    assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_taken_port_is_said(tmp_path: Path):
@@ -121,7 +134,9 @@ def test_a_taken_port_is_said(tmp_path: Path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         done = answer(tmp_path, "--port", str(taken.getsockname()[1]))
-    assert done.returncode == 3 and "--port" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 3
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_nothing_heavy_is_open_before_a_page_is_asked_for(tmp_path: Path):
@@ -129,7 +144,14 @@ def test_nothing_heavy_is_open_before_a_page_is_asked_for(tmp_path: Path):
         "import sys; sys.argv = ['studio.py']; from studio.ui import opening; from studio.ui import app; app.open_page(app.Address()); "
         "print([name for name in ('torch', 'diffusers', 'transformers', 'peft', 'matplotlib', 'tensorboard') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={"STUDIO_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"STUDIO_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -143,10 +165,13 @@ def test_told_to_end_it_lets_the_run_save_first(tmp_path: Path, how: signal.Sign
     app = start(tmp_path, port=free_port())
     until = time.monotonic() + 90
     while '"event": "steps"' not in (run / "events.jsonl").read_text() if (run / "events.jsonl").exists() else True:
-        assert time.monotonic() < until and app.process.poll() is None
+        assert time.monotonic() < until
+        assert app.process.poll() is None
         time.sleep(0.1)
     assert app.end(how) == 0
     assert json.loads((run / "state.json").read_text())["status"] == "stopped"
     assert any((run / "checkpoints").glob("step-*"))
     told = (tmp_path / "server.log").read_text()
-    assert "saves and stops" in told and "Saved." in told and "Traceback" not in told
+    assert "saves and stops" in told
+    assert "Saved." in told
+    assert "Traceback" not in told

@@ -29,7 +29,7 @@ LONGEST = 2000
 def sources(_: dict[str, Any]) -> dict[str, Any]:
     """What can be drawn with: runs with a checkpoint or a result, LoRA files and base models below models/."""
     runs = [found for run in reversed(access.runs()) if (found := _run(run))]
-    files = [path for path in sorted(home.models().rglob("*.safetensors"))] if home.models().is_dir() and not access.HOUSE.demo else []
+    files = sorted(home.models().rglob("*.safetensors")) if home.models().is_dir() and not access.HOUSE.demo else []
     bases = {"pocket", *(run["base"] for run in runs), *(str(path) for path in files if path.stat().st_size > LARGEST_LORA // 2)}
     return {"runs": runs, "files": [path.stem for path in files if path.stat().st_size <= LARGEST_LORA], "bases": sorted(bases)}
 
@@ -60,7 +60,9 @@ def draw(asked: dict[str, Any]) -> dict[str, Any]:
         raise InputError(say("Write at least one prompt."))
     columns = _columns(asked)
     if len(prompts) > MOST_PROMPTS or len(columns) > MOST_COLUMNS:
-        raise InputError(say("That is too much for one sheet: at most {prompts} prompts and {columns} columns.", prompts=MOST_PROMPTS, columns=MOST_COLUMNS))
+        raise InputError(
+            say("That is too much for one sheet: at most {prompts} prompts and {columns} columns.", prompts=MOST_PROMPTS, columns=MOST_COLUMNS)
+        )
     whole, most = (64, 512) if access.HOUSE.demo else (MOST_STEPS, 4096)
     look = Look(
         _whole(asked, "steps", 1, whole, 20),
@@ -76,7 +78,14 @@ def draw(asked: dict[str, Any]) -> dict[str, Any]:
             raise InputError(say("In this demonstration only the small model inside is used."))
         if base.startswith((".", "/", "~")) or Path(base).exists():
             base = str(access.path(base))
-    about = {"base_model": base, "prompts": prompts, "columns": [column.name for column in columns], "seed": seed, **asdict(look), "run": asked.get("run")}
+    about = {
+        "base_model": base,
+        "prompts": prompts,
+        "columns": [column.name for column in columns],
+        "seed": seed,
+        **asdict(look),
+        "run": asked.get("run"),
+    }
     job = drawing.Job(visitor().session, prompts, [column.name for column in columns], about)
     drawing.prepare(job, base, columns, seed, look, _finder(access.runs()))
     if not space.zero():
@@ -235,5 +244,7 @@ def _real(asked: dict[str, Any], name: str, low: float, high: float, otherwise: 
     except ValueError:
         number = float("nan")
     if not low <= number <= high:
-        raise InputError(say("{name}: {low} to {high} is possible (got {value}).", name=name, low=f"{low:g}", high=f"{high:g}", value=str(value)[:40]))
+        raise InputError(
+            say("{name}: {low} to {high} is possible (got {value}).", name=name, low=f"{low:g}", high=f"{high:g}", value=str(value)[:40])
+        )
     return number

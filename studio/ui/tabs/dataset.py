@@ -1,7 +1,6 @@
 """The Dataset tab: bring pictures in, edit captions, see what is wrong with them."""
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from studio import fields
 from studio.data import album, datasets
 from studio.data.album import Edit
 from studio.data.datasets import Known
+from studio.data.listing import READABLE
 from studio.data.thumbnails import thumbnail
 from studio.errors import DataError, InputError, StudioError
 from studio.fields import Given
@@ -48,8 +48,12 @@ def folders(asked: dict[str, Any]) -> dict[str, Any]:
     if not asked.get("at"):
         return {"at": "", "folders": [str(root) for root in access.roots()], "up": ""}
     at = access.path(str(asked["at"]))
-    found = sorted(entry.path for entry in os.scandir(at) if entry.is_dir() and not entry.name.startswith("."))
-    pictures = sum(1 for name in os.listdir(at) if Path(name).suffix.lower() in datasets.READABLE)
+    try:
+        entries = [entry for entry in at.iterdir() if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(say("{path}: can't be read: {reason}", path=at, reason=error.strerror), say("Check the path.")) from None
+    found = sorted(str(entry) for entry in entries if entry.is_dir())
+    pictures = sum(entry.suffix.lower() in READABLE for entry in entries)
     up = str(at.parent) if any(at.parent.is_relative_to(root) for root in access.roots()) else ""
     return {"at": str(at), "folders": found[:MOST_FOLDERS], "up": up, "pictures": pictures}
 
@@ -134,7 +138,7 @@ async def picture(request: Request) -> Response:
         try:
             found = access.dataset(request.path_params["dataset"])
             path = (found.folder / request.path_params["name"]).resolve()
-            if not path.is_relative_to(found.folder.resolve()) or path.suffix.lower() not in datasets.READABLE or not path.is_file():
+            if not path.is_relative_to(found.folder.resolve()) or path.suffix.lower() not in READABLE or not path.is_file():
                 return Response(status_code=404)
             shown = path if "whole" in request.query_params else await asyncio.to_thread(thumbnail, path)
             return FileResponse(shown, headers={"Cache-Control": "private, max-age=3600"})

@@ -51,8 +51,12 @@ def save(asked: dict[str, Any]) -> dict[str, Any]:
     """Keep the settings as a preset of one's own."""
     if access.HOUSE.demo:
         raise InputError(say("In this demonstration presets are not kept."), say("Download the settings as YAML."))
-    values = {key: value for key, value in form.typed(_settings(asked)).items() if key not in ("train_data_dir", "metadata_path", "output_dir", "purpose", "name")}
-    if wrong := [fault for fault in form.faults({"base_model": "pocket", "train_data_dir": ".", **values})]:
+    values = {
+        key: value
+        for key, value in form.typed(_settings(asked)).items()
+        if key not in ("train_data_dir", "metadata_path", "output_dir", "purpose", "name")
+    }
+    if wrong := list(form.faults({"base_model": "pocket", "train_data_dir": ".", **values})):
         raise InputError("\n".join(map(str, wrong)), say("Mend what is marked first."))
     return {"preset": _shown(shelf.save(str(asked.get("title") or ""), str(asked.get("about") or ""), values, bool(asked.get("over"))))}
 
@@ -103,5 +107,9 @@ def _bases() -> list[str]:
     found = ["pocket"]
     if home.models().is_dir() and not access.HOUSE.demo:
         found += [str(path.parent) for path in sorted(home.models().rglob("model_index.json"))]
-        found += [str(path) for path in sorted(home.models().rglob("*.safetensors")) if path.stat().st_size > LARGEST_BASE and path.parent.name not in ("unet", "transformer")]
+        found += [
+            str(path)
+            for path in sorted(home.models().rglob("*.safetensors"))
+            if path.stat().st_size > LARGEST_BASE and path.parent.name not in ("unet", "transformer")
+        ]
     return found

@@ -43,7 +43,9 @@ def about(asked: dict[str, Any]) -> dict[str, Any]:
     files = [[name, path.stat().st_size, _sort(path)] for name, path in _files(run).items()]
     notes = run.folder / "notes.md"
     settings = {key: value for key, value in run.config.model_dump(mode="json").items() if value not in (None, [], "")}
-    config = {key: settings[key] for key in run.config.model_fields_set if key in settings and key not in ("output_dir", "purpose", "name", "threads")}
+    config = {
+        key: settings[key] for key in run.config.model_fields_set if key in settings and key not in ("output_dir", "purpose", "name", "threads")
+    }
     return {
         "folder": str(run.folder) if not access.HOUSE.demo else "",
         "files": files,
@@ -60,7 +62,9 @@ def note(asked: dict[str, Any]) -> None:
     try:
         write_atomically(run.folder / "notes.md", str(asked.get("text") or "")[:LONGEST_NOTES])
     except OSError as error:
-        raise MachineError(say("{path}: can't be written: {reason}", path=run.folder, reason=error.strerror or error), say("Check its permissions.")) from None
+        raise MachineError(
+            say("{path}: can't be written: {reason}", path=run.folder, reason=error.strerror or error), say("Check its permissions.")
+        ) from None
 
 
 def export(asked: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""What can be typed behind `python studio.py`: commands, their flags, and what each means."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from studio import __version__, fields
+from studio.language import say
+
+Command = Callable[[argparse.Namespace], int | None]
+
+
+def parser(words: Sequence[str], commands: Mapping[str, Command]) -> argparse.ArgumentParser:
+    """The parser of all commands. The settings' own flags are only shown where help is asked for: there are many."""
+    made = argparse.ArgumentParser(
+        "studio.py",
+        description=say("LoRA Studio: pictures in, a LoRA out. `python studio.py COMMAND --help` says more."),
+        epilog=say("Exit codes: 0 done, 2 something given is wrong, 3 the machine lacks something, 4 the run failed.")
+        + " "
+        + say("STUDIO_HOME is the workspace, STUDIO_LANGUAGE the language (en, zh)."),
+        allow_abbrev=False,
+    )
+    made.add_argument("--version", action="version", version=f"LoRA Studio {__version__}")
+    shelf = made.add_subparsers(metavar=say("COMMAND"), required=True)
+
+    def command(name: str) -> argparse.ArgumentParser:
+        run = commands[name]
+        about = say(run.__doc__ or "")
+        found = shelf.add_parser(name, help=about, description=about, allow_abbrev=False)
+        found.set_defaults(command=run)
+        return found
+
+    sub = command("app")
+    sub.add_argument("--host", help=say("the address it listens on; 127.0.0.1 when absent: only this machine"))
+    sub.add_argument("--port", type=int, help=say("the port; the first free one from 7860 on when absent"))
+    sub.add_argument("--share", action="store_true", help=say("a public link through Gradio's server; needs --auth"))
+    sub.add_argument("--auth", metavar="USER:PASSWORD", help=say("ask for this login; $STUDIO_AUTH does the same and stays out of the process list"))
+    sub.add_argument("--no-auth", action="store_true", help=say("let everybody in who reaches the address"))
+    sub.add_argument("--root_path", help=say("the path below which a proxy shows it: /studio"))
+    sub.add_argument("--workspace", type=Path, help=say("where datasets, models and runs are kept; $STUDIO_HOME when absent"))
+    command("demo").add_argument("--output", type=Path, default=Path("before-after.png"), help=say("where the picture goes"))
+    sub = command("train")
+    sub.add_argument("--config", type=Path, help=say("settings as YAML, one `name: value` per line"))
+    sub.add_argument("--preset", help=say("a preset's name, or its file"))
+    if {"-h", "--help"} & set(words):
+        fields.add_flags(sub)
+    sub = command("resume")
+    sub.add_argument("run", help=say("a run's id or folder"))
+    sub.add_argument("--anyway", action="store_true", help=say("also when data or base model have changed since"))
+    command("stop").add_argument("run", help=say("a run's id or folder"))
+    command("runs").add_argument("--json", action="store_true", help=say("as JSON"))
+    sub = command("check")
+    sub.add_argument("--config", type=Path, help=say("settings as YAML, one `name: value` per line"))
+    sub.add_argument("--data", type=Path, help=say("folder or zip with pictures"))
+    sub.add_argument("--json", action="store_true", help=say("as JSON"))
+    _add_sample(command("sample"))
+    sub = command("export")
+    sub.add_argument("run", help=say("a run's id or folder"))
+    sub.add_argument("--step", type=int, help=say("the checkpoint's step; the newest when absent"))
+    actions = command("presets").add_subparsers(dest="action", required=True, metavar="list|show")
+    actions.add_parser("list", help=say("all presets")).add_argument("--json", action="store_true", help=say("as JSON"))
+    sub = actions.add_parser("show", help=say("one preset as a commented file"))
+    sub.add_argument("name", help=say("a preset's name, or its file"))
+    sub.add_argument("--output", type=Path, help=say("a new file to write"))
+    command("doctor")
+    return made
+
+
+def _add_sample(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--base_model", required=True, help=say("file, folder, Hub id or pocket"))
+    sub.add_argument("--lora", action="append", default=[], metavar="FILE[:STRENGTH]", help=say("a LoRA file or a run; may be repeated"))
+    sub.add_argument("--prompt", action="append", required=True, help=say("may be repeated, and hold <lora:name:0.8>"))
+    sub.add_argument("--strengths", default="0,0.5,1", help=say("factors on all LoRA, one column each [0,0.5,1]"))
+    sub.add_argument("--seed", type=int, default=0, help=say("the same noise for all pictures [0]"))
+    sub.add_argument("--steps", type=int, default=20, help=say("sampling steps [20]"))
+    sub.add_argument("--guidance", type=float, default=7.0, help=say("how closely to follow the prompt [7]"))
+    sub.add_argument("--negative", default="", help=say("what not to draw"))
+    sub.add_argument("--width", type=int, default=0, help=say("pixels; the base model's own when absent"))
+    sub.add_argument("--height", type=int, default=0, help=say("pixels; the base model's own when absent"))
+    sub.add_argument("--output", type=Path, required=True, help=say("PNG file"))
