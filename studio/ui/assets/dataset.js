@@ -188,7 +188,7 @@ document.addEventListener('drop', event => { if (!carries(event)) return; event.
 async function browse(at) {
   const answer = await ask('folders', { at }), box = $('.folder');
   if (!answer) return;
-  box.querySelector('.at').value = answer.at;
+  if (answer.at) box.querySelector('.at').value = answer.at;
   const line = (path, name) => el('button', { type: 'button', class: 'btn bare', onclick: () => browse(path) }, name);
   box.querySelector('.list').replaceChildren(...(answer.up || answer.at ? [line(answer.up, '↑ ..')] : []), ...answer.folders.map(path => line(path, answer.at ? path.split('/').pop() : path)));
   box.querySelector('.pictures').textContent = answer.at ? t('{count} pictures in this folder', { count: answer.pictures }) : '';

@@ -50,6 +50,10 @@
   const tab = name => document.querySelector(`#tabs [role=tab][data-tab-id="${name}"]`) || [...document.querySelectorAll('#tabs .overflow-dropdown button')].find(found => found.textContent.trim() === (words[NAMES[name]] || NAMES[name]));
   const NAMES = { dataset: 'Dataset', presets: 'Presets', train: 'Train', compare: 'Compare', runs: 'Runs' };
   const show = name => { tab(name)?.click(); };
+  // The chosen tab stands in the address, so that a reload and a link lead to it.
+  document.addEventListener('click', event => { const found = event.target.closest?.('#tabs [role=tab]'); if (found) history.replaceState(null, '', `#${found.dataset.tabId}`); });
+  const wanted_tab = location.hash.slice(1);
+  if (wanted_tab in NAMES) { const waiting = setInterval(() => { if (tab(wanted_tab)) { clearInterval(waiting); show(wanted_tab); } }, 50); }
 
   const duration = seconds => {
     if (seconds == null || !isFinite(seconds)) return '–';
@@ -100,7 +104,7 @@
   const apply_dark = () => { if (dark != null && !new URLSearchParams(location.search).get('__theme')) document.body.classList.toggle('dark', dark === '1'); };
   document.body ? apply_dark() : document.addEventListener('DOMContentLoaded', apply_dark);
 
-  const speak = code => { remember('studio_language', code); const url = new URL(location); url.searchParams.delete('lang'); location.replace(url); };
+  const speak = code => { remember('studio_language', code); const url = new URL(location); url.searchParams.delete('lang'); history.replaceState(null, '', url); location.reload(); };
 
   // What a start would train: the settings of the Presets tab on the chosen dataset.
   const wanted = () => {

@@ -1,0 +1,165 @@
+"""The page as a whole: no request leaves the machine, every tab on a phone, two languages, light and dark, names for all controls."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from studio.pocket import SAMPLES
+from tests.browser.app import App, open_tab
+
+TABS = ("Dataset", "Presets", "Train", "Compare", "Runs")
+NAMELESS = """
+() => [...document.querySelectorAll('button, input, select, textarea, a[href], [role=textbox], canvas')]
+  .filter(e => e.offsetParent && e.closest('.studio'))
+  .filter(e => !(e.getAttribute('aria-label') || e.innerText?.trim() || e.labels?.length || e.title || e.alt))
+  .map(e => e.outerHTML.slice(0, 120))
+"""
+
+
+@pytest.fixture
+def window(chrome: Any, app: App) -> Any:
+    opened = []
+
+    def make(width: int = 1440, height: int = 900, **settings: Any) -> Any:
+        context = chrome.new_context(viewport={"width": width, "height": height}, **{"locale": "en-US", **settings})
+        opened.append(context)
+        page = context.new_page()
+        page.complaints = []
+        page.asked = []
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.goto(app.url)
+        page.wait_for_selector("#top", state="visible")
+        return page
+
+    yield make
+    for context in opened:
+        context.close()
+
+
+def test_no_request_leaves_the_machine_and_nothing_complains(window: Any, app: App):
+    page = window()
+    for tab in TABS:
+        open_tab(page, tab)
+        page.wait_for_timeout(800)
+    outside = {url for url in page.asked if urlsplit(url).scheme.startswith("http") and urlsplit(url).hostname != "127.0.0.1"}
+    assert len(page.asked) > 20
+    assert outside == set()
+    assert page.complaints == []
+
+
+def test_a_phone_shows_all_tabs_without_scrolling_sideways(window: Any):
+    for locale in ("en-US", "zh-CN"):
+        page = window(390, 844, locale=locale)
+        page.wait_for_timeout(500)
+        assert page.locator("#tabs [role=tab]").count() == len(TABS)
+        for tab in TABS:
+            open_tab(page, tab)
+            page.wait_for_timeout(300)
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (locale, tab)
+
+
+def test_it_speaks_the_browsers_language_or_the_chosen_one(window: Any):
+    page = window(locale="zh-CN")
+    page.wait_for_selector("text=两分钟试一试")
+    assert page.locator("#tabs [role=tab]").all_inner_texts() == ["数据集", "预设", "训练", "对比", "训练记录"]
+    open_tab(page, "Presets")
+    page.wait_for_selector("text=人物角色")
+    page.click("#top .speak")
+    page.wait_for_selector("text=Quick validation")
+    page.reload()
+    page.wait_for_selector("text=Try it in two minutes")
+
+
+def test_errors_come_in_the_visitors_language(window: Any):
+    page = window(locale="zh-CN")
+    page.click("#dataset .open >> nth=0")
+    page.wait_for_selector("#dataset .folder .list button")
+    page.fill("#dataset .folder .at", "/etc")
+    page.click("#dataset .folder .go")
+    page.wait_for_selector(".toast.error:has-text('应用不能打开那里的内容')")
+
+
+def test_dark_is_kept(window: Any):
+    page = window()
+    light = page.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor")
+    page.click("#top .dark-switch")
+    page.reload()
+    page.wait_for_selector("#top .dark-switch:has-text('Light')")
+    assert page.evaluate("document.body.classList.contains('dark')")
+    assert page.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor") != light
+
+
+def test_every_control_has_a_name(window: Any, app: App):
+    page = window()
+    page.click("#dataset .samples .chip:has-text('gameboy')")
+    page.wait_for_selector("#dataset .picture")
+    for tab in TABS:
+        open_tab(page, tab)
+        page.wait_for_timeout(700)
+        assert page.evaluate(NAMELESS) == [], tab
+
+
+def test_the_chosen_tab_survives_a_reload(window: Any):
+    page = window()
+    open_tab(page, "Runs")
+    page.reload()
+    page.wait_for_selector("#runs", state="visible")
+
+
+def test_a_hidden_tab_asks_for_nothing(window: Any):
+    page = window()
+    for tab in ("Train", "Runs", "Compare", "Presets"):
+        open_tab(page, tab)
+        page.wait_for_timeout(500)
+    page.wait_for_timeout(500)
+    page.asked.clear()
+    page.wait_for_timeout(4000)
+    assert [url for url in page.asked if "heartbeat" not in url] == []
+
+
+def test_five_hundred_pictures_are_there_soon(window: Any, app: App):
+    folder = app.home / "datasets" / "many"
+    folder.mkdir(parents=True)
+    pictures = sorted((SAMPLES / "gameboy").glob("*.png"))
+    for number in range(500):
+        (folder / f"{number:03d}.png").write_bytes(pictures[number % len(pictures)].read_bytes())
+    (folder / "metadata.csv").write_text("".join(f'{number:03d}.png,"a thing, number {number}, pixels"\n' for number in range(500)))
+    page = window()
+    page.evaluate("window.studio.keep('dataset', %s)" % json.dumps({"name": "many", "folder": str(folder)}))
+    page.reload()
+    began = time.monotonic()
+    page.wait_for_selector("#dataset .picture img")
+    page.wait_for_function("[...document.querySelectorAll('#dataset .picture img')].slice(0, 12).every(i => i.naturalWidth > 0)")
+    first = time.monotonic() - began
+    page.wait_for_function("document.querySelectorAll('#dataset .picture').length === 500")
+    print(f"500 pictures: the first rows after {first:.1f} s, all cards after {time.monotonic() - began:.1f} s")
+    page.fill("#dataset .search", "number 42,")
+    page.wait_for_function("document.querySelectorAll('#dataset .picture').length === 1")
+
+
+def test_the_preview_of_replace_changes_nothing_until_it_is_told_to(window: Any, app: App, tmp_path: Path):
+    page = window()
+    page.evaluate("window.studio.keep('dataset', null)")
+    page.reload()
+    page.click("#dataset .samples .chip:has-text('blueprint')")
+    page.wait_for_selector("#dataset .picture")
+    table = app.home / "datasets" / "blueprint" / "metadata.csv"
+    before = table.read_text()
+    page.fill("#dataset .find", "a ")
+    page.fill("#dataset .with", "one ")
+    page.click("#dataset .replace")
+    page.wait_for_selector("#dataset .preview del")
+    assert table.read_text() == before
+    page.click("#dataset .preview .apply")
+    page.wait_for_function("document.querySelector('#dataset .saved').textContent === 'saved'")
+    assert "one " in table.read_text()
+    page.click("#dataset .undo")
+    page.wait_for_function("[...document.querySelectorAll('#dataset .caption')].every(c => !c.textContent.startsWith('one '))")
+    page.wait_for_timeout(500)
+    assert sorted(table.read_text().replace('"', "").splitlines()) == sorted(before.replace('"', "").splitlines())
