@@ -12,6 +12,7 @@ from studio.language import language, say, speaking
 from studio.runs import run as shelf
 from studio.runs.run import Run
 
+LOOK_AGAIN = 0.5  # seconds until a queued run that somebody held is looked at again
 log = logging.getLogger("studio")
 
 
@@ -38,7 +39,7 @@ class Queue:
         while True:
             with self.change:
                 while not self.ending and not (waits := waiting()):
-                    self.change.wait()
+                    self.change.wait(LOOK_AGAIN if any(run.queued for run in shelf.listed()) else None)
                 if self.ending:
                     return
                 self.current, self.progress = waits[0], None

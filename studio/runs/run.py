@@ -78,9 +78,14 @@ class Run:
         (self.folder / "stop").touch()
 
     @property
+    def queued(self) -> bool:
+        """Whether it is in the queue."""
+        return self._stored().status == "queued"
+
+    @property
     def waits(self) -> bool:
-        """Whether it is in the queue, and nobody holds it yet."""
-        return self._stored().status == "queued" and not self._locked()
+        """Whether it is in the queue, and nobody holds it; whoever looks holds it for a moment."""
+        return self.queued and not self._locked()
 
     def enqueue(self) -> None:
         """Put it back into the queue."""

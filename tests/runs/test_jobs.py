@@ -101,6 +101,14 @@ def test_a_run_that_another_process_holds_is_left_to_it():
         assert jobs.waiting() == []
 
 
+def test_a_run_that_somebody_held_for_a_moment_is_not_forgotten():
+    run = shelf.create(config(), waits=True)
+    with FileLock(run.folder / "lock"):
+        jobs.wake()
+        time.sleep(0.3)
+    until(lambda: run.state.status == "finished")
+
+
 def test_a_run_for_the_command_line_is_not_in_the_queue():
     run = shelf.create(config())
     assert jobs.waiting() == []
