@@ -34,6 +34,11 @@ def device() -> "torch.device":
             say("CUDA was asked for, but this PyTorch ({build}) finds no usable GPU.", build=torch.__version__),
             say("Install the NVIDIA driver and the CUDA build of PyTorch, or set STUDIO_DEVICE=cpu."),
         )
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise MachineError(
+            say("STUDIO_DEVICE={name}: this machine has {count} CUDA devices, counted from 0.", name=name, count=torch.cuda.device_count()),
+            say("Use cpu, cuda or cuda:1."),
+        )
     return chosen
 
 

@@ -22,6 +22,10 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
         temporary.replace(path)
         if durable:
             sync(path.parent)
+    except OSError as error:
+        if error.filename in (None, str(temporary), temporary):  # of no use to anybody: it is gone
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -80,13 +80,14 @@ def _from_table(file: Path, table: Table, listing: Listing) -> Captions:
     source = shown(file.name)
     texts: dict[str, str] = {}
     problems = list(table.problems)
+    faulty = frozenset(name for name in map(listing.find, table.faulty) if name and name in listing.pictures)
     for row in table.rows:
         name = listing.find(row.name)
         if name is None:
             problems.append(_without_picture(source, row.line, row.name, listing))
         else:
             texts[name] = row.caption
-    return Captions(source, texts, tuple(problems))
+    return Captions(source, texts, tuple(problems), faulty=faulty - texts.keys())
 
 
 def _without_picture(source: str, line: int, name: str, listing: Listing) -> Problem:

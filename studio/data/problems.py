@@ -56,8 +56,9 @@ def lines(problems: Iterable[Problem], most: int = MOST_SHOWN) -> list[str]:
 
 
 def fixes(problems: Iterable[Problem]) -> list[str]:
-    """What to do about them, each advice once."""
-    return list(dict.fromkeys(problem.fix for problem in problems if problem.fix))
+    """What to do about them, each advice once, also where another one begins with it."""
+    found = list(dict.fromkeys(problem.fix for problem in problems if problem.fix))
+    return [fix for fix in found if not any(other != fix and other.startswith(fix) for other in found)]
 
 
 def shown(text: object, longest: int | None = None) -> str:

@@ -14,6 +14,8 @@ from studio.language import say
 
 NAMES = ("file_name", "filename", "file", "image", "path")
 TEXTS = ("text", "caption", "prompt")
+NAME = rf'"(?:{"|".join(NAMES)})"\s*:\s*"([^"\\]+)"'
+"""The picture's name in a line that isn't sound JSON."""
 LARGEST_FILE = 64 * 1024**2
 LONGEST_LINE = 1024**2
 LONGEST_FIELD = 131_072  # what Python's csv takes
@@ -37,19 +39,21 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """What a metadata file says, in its order, and every line that can't be used."""
+    """What a metadata file says, in its order, and every line that can't be used. `faulty` are the names in these, as far as they can be read."""
 
     rows: list[Row]
     problems: list[Problem]
+    faulty: frozenset[str] = frozenset()
 
 
 class LineError(Exception):
-    """Why a line can't be used."""
+    """Why a line can't be used. `name` is the picture that it is about, where that can be read."""
 
-    def __init__(self, message: str, fix: str = "") -> None:
+    def __init__(self, message: str, fix: str = "", name: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.fix = fix
+        self.name = name
 
 
 def read_table(path: Path) -> Table:
@@ -94,6 +98,7 @@ def read_text(path: Path, name: str | None = None) -> tuple[str | None, Problem 
 def _table(file: str, found: Iterator[tuple[int, tuple[str, str] | LineError]]) -> Table:
     rows: dict[str, Row] = {}
     problems: list[Problem] = []
+    faulty: set[str] = set()
     for line, result in found:
         try:
             if isinstance(result, LineError):
@@ -101,12 +106,13 @@ def _table(file: str, found: Iterator[tuple[int, tuple[str, str] | LineError]]) 
             row = Row(line, relative(result[0]), clean(result[1]).strip())
         except LineError as fault:
             problems.append(Problem(file, line, fault.message, fault.fix, kind="format"))
+            faulty.add(fault.name or ("" if isinstance(result, LineError) else result[0].strip()))
             continue
         if earlier := rows.pop(row.name, None):
             message = say("{name} is in line {earlier} already; the last caption is used.", name=shown(row.name, CLIP), earlier=earlier.line)
             problems.append(Problem(file, line, message, say("Keep one line for each picture."), "warning", "repeated-row"))
         rows[row.name] = row
-    return Table(list(rows.values()), problems)
+    return Table(list(rows.values()), problems, frozenset(faulty - {""}))
 
 
 def relative(name: str) -> str:
@@ -156,7 +162,9 @@ def _csv_rows(text: str) -> Iterator[tuple[int, tuple[str, str] | LineError]]:
                 columns, expected = header, len(record)
                 continue
         if len(record) != expected:
-            yield line, _wrong_count(expected, record, physical[line - 1])
+            fault = _wrong_count(expected, record, physical[line - 1])
+            fault.name = record[columns[0]].strip() if columns[0] < len(record) else ""
+            yield line, fault
         else:
             yield line, (record[columns[0]], record[columns[1]])
 
@@ -174,7 +182,9 @@ def _records(physical: list[str]) -> Iterator[tuple[int, list[str] | LineError]]
             return
         except csv.Error as error:
             spans = begin + reader.line_num > line + 1
-            yield line + 1, _csv_fault(str(error), spans, physical[line])
+            fault = _csv_fault(str(error), spans, physical[line])
+            fault.name = physical[line].partition(",")[0].strip()
+            yield line + 1, fault
         begin = line + 1
 
 
@@ -227,6 +237,8 @@ def _json_rows(text: str) -> Iterator[tuple[int, tuple[str, str] | LineError]]:
         try:
             yield line, _json_row(written)
         except LineError as fault:
+            name = re.search(NAME, written)
+            fault.name = name[1] if name else ""
             yield line, fault
 
 

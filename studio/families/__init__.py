@@ -79,7 +79,11 @@ def recognise(source: Path) -> str:
     if found is None:
         known = ", ".join(get(name).title for name in FAMILIES)
         raise ModelError(
-            say("{path}: is a model of a kind that can't be trained here yet ({kind}).", path=source, kind=kind or say("not recognised")),
+            say(
+                "{path}: is a model of a kind that can't be trained here yet ({kind}).",
+                path=source,
+                kind=fingerprints.TITLES.get(str(kind), kind) or say("not recognised"),
+            ),
             say("Trained are: {known}.", known=known),
         )
     return found

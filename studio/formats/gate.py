@@ -155,7 +155,7 @@ def _something_else(path: Path, start: bytes, size: int) -> ModelError:
     if start.startswith(b"GGUF"):
         return ModelError(
             say("{file} is a GGUF file.", file=file),
-            fix=say("GGUF files hold language models: give it as base_model, with a name that ends in .gguf."),
+            fix=say("GGUF files hold language models as a rule, which can't be trained here yet; choose a model in the .safetensors format."),
         )
     if _is_pickle(path, start):
         return ModelError(

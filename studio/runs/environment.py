@@ -1,9 +1,10 @@
 """On what a run was trained: versions, device, and hashes of base model and data, so that a resumed run knows whether it is the same."""
 
-import os
 import platform
 import shutil
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio import __version__, home
@@ -72,11 +73,20 @@ def examine() -> tuple[list[str], bool]:
         place = place.parent
     usage = shutil.disk_usage(place)
     lines.append(say("Workspace {path}: {free} GB free", path=home.home(), free=f"{usage.free / 1e9:.1f}"))
-    if not os.access(place, os.W_OK):
+    if not _writable(place):
         fine = False
         lines.append(say("The workspace can't be written. Set STUDIO_HOME to a folder that can."))
     lines.append(say("Ready.") if fine else say("Something is missing."))
     return lines, fine
+
+
+def _writable(place: Path) -> bool:
+    """Whether a file can be made there; permissions alone don't tell."""
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return True
+    except OSError:
+        return False
 
 
 def _cuda(torch: Any) -> str:

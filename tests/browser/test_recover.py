@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.pocket import SAMPLES
-from tests.browser.app import free_port, open_tab, start
+from tests.browser.app import free_port, start
 
 
 def settle(page: Any, script: str, seconds: float = 90) -> None:
@@ -20,7 +20,15 @@ def state(page: Any, name: str, seconds: float = 90) -> None:
 def test_killed_while_it_trains_it_goes_on_after_a_restart(chrome: Any, tmp_path: Path):
     run, port = tmp_path / "runs" / "EXP-20260101-01", free_port()
     run.mkdir(parents=True)
-    settings = {"base_model": "pocket", "train_data_dir": str(SAMPLES / "gameboy"), "max_steps": 40, "batch_size": 2, "save_steps": 3, "threads": 1, "validation_steps": 0}
+    settings = {
+        "base_model": "pocket",
+        "train_data_dir": str(SAMPLES / "gameboy"),
+        "max_steps": 40,
+        "batch_size": 2,
+        "save_steps": 3,
+        "threads": 1,
+        "validation_steps": 0,
+    }
     (run / "config.yaml").write_text(json.dumps(settings))
     (run / "state.json").write_text(json.dumps({"id": run.name, "status": "queued"}))
     app = start(tmp_path, port=port)

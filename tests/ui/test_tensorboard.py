@@ -1,7 +1,6 @@
 """TensorBoard through the app's own port."""
 
 import json
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -48,7 +47,8 @@ def test_it_shows_the_chosen_runs_and_begins_anew_for_others():
         time.sleep(0.2)
     assert shown == [first.id]
     process = tensorboard._board.process
-    assert tensorboard.start([first]) and tensorboard._board.process is process
+    tensorboard.start([first])
+    assert tensorboard._board.process is process
     tensorboard.start([first, second])
     assert process.poll() is not None
     until = time.monotonic() + 30
@@ -74,7 +74,8 @@ def test_it_ends_with_the_server_however_that_ends(tmp_path: Path):
         assert httpx.get(f"{app.url}/tensorboard/").status_code == 404
         _start(app, run.name)
         answer = httpx.get(f"{app.url}/tensorboard/")
-        assert answer.status_code == 200 and "default-src 'self'" in answer.headers["content-security-policy"]
+        assert answer.status_code == 200
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
         children = _children(app.process.pid)
         assert children
         app.process.send_signal(signal.SIGKILL)
@@ -95,4 +96,9 @@ def _start(app: App, run: str) -> None:
 
 
 def _children(process: int) -> list[int]:
-    return [int(child) for task in Path(f"/proc/{process}/task").iterdir() for child in (task / "children").read_text().split() if os.path.exists(f"/proc/{child}")]
+    return [
+        int(child)
+        for task in Path(f"/proc/{process}/task").iterdir()
+        for child in (task / "children").read_text().split()
+        if Path(f"/proc/{child}").exists()
+    ]
