@@ -114,6 +114,14 @@ def test_with_a_login_nothing_of_ours_is_open_without_it(tmp_path: Path):
             assert client.get("/studio/runs/a/b").status_code == 404  # let in, and there is no such run
 
 
+def test_secrets_reach_no_page_and_no_file(tmp_path: Path):
+    with running(tmp_path, HF_TOKEN="hf_planted", STUDIO_AUTH="anna:planted") as app, httpx.Client(base_url=app.url) as client:
+        client.post("/login", data={"username": "anna", "password": "planted"})
+        pages = [client.get(path).text for path in ("/", "/config", "/gradio_api/info", "/health")]
+    assert [page for page in pages if "planted" in page] == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and b"planted" in path.read_bytes()] == []
+
+
 def answer(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     surroundings = {"STUDIO_HOME": str(home), "STUDIO_LANGUAGE": "en", "PATH": "/usr/bin:/bin"}
     return subprocess.run([sys.executable, str(ROOT / "studio.py"), *words], env=surroundings, capture_output=True, text=True, timeout=60)
