@@ -52,7 +52,8 @@ def clicks(page: Any) -> dict[str, str]:
 
 START = """async steps => {
   const part = (await (await fetch('config')).json()).components.find(found => found.props.elem_id === 'train');
-  const settings = { ...window.studio.wanted(), base_model: 'pocket', max_steps: steps, batch_size: 8, validation_steps: 0, save_steps: 0, threads: 1 };
+  const settings = { ...window.studio.wanted(), base_model: 'pocket', max_steps: steps, batch_size: 8, validation_steps: 0,
+    save_steps: 0, threads: 1 };
   const body = JSON.stringify({ data: { settings }, component_id: part.id, fn_name: 'start', session_hash: 'x' });
   const headers = { 'content-type': 'application/json' };
   return (await (await fetch('gradio_api/component_server/', { method: 'POST', headers, body })).json()).run.id;

@@ -72,7 +72,7 @@ def test_it_speaks_the_browsers_language_or_the_chosen_one(window: Any):
     page.click("#top .speak")
     page.wait_for_selector("text=Quick validation")
     page.reload()
-    page.wait_for_selector("text=Try it in two minutes")
+    page.wait_for_selector("text=Try it in two minutes", state="attached")
 
 
 def test_errors_come_in_the_visitors_language(window: Any):

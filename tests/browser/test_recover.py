@@ -5,7 +5,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from studio import fields
+from studio.fields import Given
 from studio.pocket import SAMPLES
+from studio.runs import run as shelf
+from studio.runs.resolve import complete
 from tests.browser.app import free_port, start
 
 
@@ -17,20 +23,11 @@ def state(page: Any, name: str, seconds: float = 90) -> None:
     settle(page, f"document.querySelector('#train .state')?.textContent === '{name}'", seconds)
 
 
-def test_killed_while_it_trains_it_goes_on_after_a_restart(chrome: Any, tmp_path: Path):
-    run, port = tmp_path / "runs" / "EXP-20260101-01", free_port()
-    run.mkdir(parents=True)
-    settings = {
-        "base_model": "pocket",
-        "train_data_dir": str(SAMPLES / "gameboy"),
-        "max_steps": 40,
-        "batch_size": 2,
-        "save_steps": 3,
-        "threads": 1,
-        "validation_steps": 0,
-    }
-    (run / "config.yaml").write_text(json.dumps(settings))
-    (run / "state.json").write_text(json.dumps({"id": run.name, "status": "queued"}))
+def test_killed_while_it_trains_it_goes_on_after_a_restart(chrome: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STUDIO_HOME", str(tmp_path))
+    settings = {"base_model": "pocket", "train_data_dir": str(SAMPLES / "gameboy"), "max_steps": 40, "batch_size": 2, "save_steps": 3, "threads": 1}
+    config = fields.build({key: Given(value, "") for key, value in {**settings, "validation_steps": 0}.items()})
+    run, port = shelf.create(complete(config), waits=True).folder, free_port()
     app = start(tmp_path, port=port)
     context = chrome.new_context(viewport={"width": 1440, "height": 900}, locale="en-US")
     page = context.new_page()
