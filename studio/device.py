@@ -61,14 +61,21 @@ def dtype(name: str) -> "torch.dtype":
     return found
 
 
+def usual_threads() -> int:
+    """How many CPU threads a run takes where nobody says: what torch takes, 16 at most."""
+    import torch
+
+    return min(max(1, torch.get_num_threads()), 16)
+
+
 def set_threads(number: int | None) -> int:
-    """Use `number` CPU threads (absent: what torch takes, 16 at most), and say how many.
+    """Use `number` CPU threads (absent: the usual ones), and say how many.
 
     What has to be bit-identical needs the same number, so it is chosen once per run.
     """
     import torch
 
-    chosen = number or min(max(1, torch.get_num_threads()), 16)
+    chosen = number or usual_threads()
     if torch.get_num_threads() != chosen:
         torch.set_num_threads(chosen)
     return chosen

@@ -5,7 +5,7 @@ from typing import Any
 
 from studio import families
 from studio.config import OPTIONAL, Config
-from studio.device import device, precision, set_threads
+from studio.device import device, precision, usual_threads
 from studio.errors import InputError
 from studio.families.base import Bundle, Family
 from studio.language import say
@@ -42,7 +42,7 @@ def complete(config: Config) -> Config:
         "prediction_type": bundle.facts["prediction_type"],
         "lora_alpha": config.alpha,
         "mixed_precision": precision(config.mixed_precision, bundle.device),
-        "threads": set_threads(config.threads),
+        "threads": config.threads or usual_threads(),  # set when it begins: another run may be training
     }
     if config.train_text_encoder:
         found["text_encoder_lr"] = config.text_encoder_lr or config.learning_rate / 2
