@@ -74,7 +74,7 @@ def test_a_damaged_index_is_named(tmp_path: Path, text: str) -> None:
 
 def test_an_sdxl_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
     path = save(tmp_path / "big.safetensors", "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight")
-    with pytest.raises(ModelError, match=r"big\.safetensors.*sdxl"):
+    with pytest.raises(ModelError, match=r"big\.safetensors.*SDXL"):
         families.recognise(path)
 
 
