@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,12 @@ def test_memory_is_counted_in_bytes() -> None:
     assert 60e6 < device.memory_in_use(CPU) - before < 200e6
     assert held.sum() == 20_000_000
     device.free_memory(CPU)
+
+
+@pytest.fixture(autouse=True)
+def lock_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def test_one_holds_the_device_at_a_time() -> None:
