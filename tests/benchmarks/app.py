@@ -41,6 +41,7 @@ def clicks(page: Any) -> dict[str, str]:
     open_tab(page, "Dataset")
     for number in range(CLICKS):
         page.evaluate("document.querySelector('#dataset .saved').textContent = ''")
+        page.locator("#dataset .caption").nth(number).click()
         page.locator("#dataset .caption").nth(number).fill(f"caption {time.monotonic()}")
         captions.append(
             page.evaluate("""async () => { const began = performance.now(); document.activeElement.blur();

@@ -1,7 +1,7 @@
 """Drawing in the background: pictures as they come, cancel, and a job that a reload finds again."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,15 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def all_ended() -> Iterator[None]:
+    yield
+    for job in drawing._known.values():
+        job.cancelled = True
+    until(lambda: all(job.ended for job in drawing._known.values() if job.work is not None))
+    drawing._known.clear()
 
 
 def asked(**changes: Any) -> dict[str, Any]:
