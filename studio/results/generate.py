@@ -9,7 +9,7 @@ from typing import Any
 from studio import families, home
 from studio.device import device, dtype, precision
 from studio.errors import InputError
-from studio.families.base import Family, Piece, Prompt
+from studio.families.base import Family, Piece, Prompt, opening
 from studio.formats.lora import LoraLayer, read_lora
 from studio.language import say
 from studio.results import export
@@ -99,7 +99,9 @@ def draw(
     wanted = [[*loras, *request.loras, *inside] for request, (_, inside) in zip(requests, read, strict=True)]
     sources = list(dict.fromkeys(lora.source for chosen in wanted for lora in chosen))
     known = weights(bundle) if sources else {}
-    attach_files(bundle, [_layers(path, step, family, known) for path, step in sources])
+    layers = [_layers(path, step, family, known) for path, step in sources]
+    with opening:  # a model that is opened beside would take the new weights' storage away
+        attach_files(bundle, layers)
     prompts = []
     for request, (text, _), chosen in zip(requests, read, wanted, strict=True):
         strong = dict.fromkeys(sources, 0.0)

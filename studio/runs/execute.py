@@ -18,7 +18,7 @@ from studio.data.report import too_long
 from studio.device import device_lock, free_memory, keep_freed_memory, set_threads
 from studio.errors import InputError, RunError, StudioError
 from studio.events import Event, Finding, Note, Progress, Started
-from studio.families.base import Bundle, Family
+from studio.families.base import Bundle, Family, opening
 from studio.formats.lora import read_lora
 from studio.language import say
 from studio.runs import environment, result
@@ -148,7 +148,9 @@ def _dataset(run: Run, config: Config) -> Generator[list[Event], None, Dataset]:
 
 
 def _lora(config: Config, family: Family, bundle: Bundle) -> Lora:
-    lora = attach(bundle, family.targets(bundle, config), config)
+    targets = family.targets(bundle, config)
+    with opening:  # a model that is opened beside would take the new weights' storage away
+        lora = attach(bundle, targets, config)
     if config.init_lora:
         found = read_lora(config.init_lora, family.names, weights(bundle))
         lora.notes += found.warnings

@@ -115,3 +115,24 @@ def test_drawing_beside_a_training_doesnt_change_it_by_a_bit(run: Run):
     assert count
     left, right = load_file(run.folder / DIFFUSERS), load_file(beside.folder / DIFFUSERS)
     assert all(left[name].equal(right[name]) for name in left)
+
+
+def test_a_model_that_is_opened_beside_spoils_no_training(run: Run):
+    ended = threading.Event()
+
+    def keep_opening() -> None:
+        from studio import families
+
+        while not ended.is_set():
+            bundle = families.get("sd").load(families.POCKET, torch.device("cpu"), torch.float32)
+            for part in ("vae", "text_encoder", "unet"):
+                bundle[part]
+
+    thread = threading.Thread(target=keep_opening)
+    thread.start()
+    try:
+        beside = [trained(max_steps=1, save_steps=0) for _ in range(3)]
+    finally:
+        ended.set()
+        thread.join()
+    assert [run.state.status for run in beside] == ["finished"] * 3
