@@ -73,12 +73,12 @@ class Curves:
                 self.learning_rate[event.first :] = event.learning_rate
                 self.newest = event
             case Validated():
-                self.validation.append((event.step, event.loss))
+                self.validation = [*(pair for pair in self.validation if pair[0] != event.step), (event.step, event.loss)]
                 self.trained_share = event.trained_share
             case Saved():
                 self.saved.append(event.step)
             case Sampled():
-                self.samples.append(event)
+                self.samples = [*(other for other in self.samples if other.step != event.step), event]
         if isinstance(event, (Started, Saved, Finding, Note)):
             self.told.append(record)
 

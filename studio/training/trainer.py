@@ -57,20 +57,16 @@ class Trainer:
         self._unread: list[Tensor] = []
         self._rates: list[float] = []
         self._last_read = time.monotonic()
-        self._validated = -1
+        self._beside = {"validated": -1, "sampled": -1}  # the last step at which each was done
 
     def __iter__(self) -> Generator[list[Event], None, None]:
         """Train to the last step. Raises RunError when that makes no sense any more."""
         self._last_read = time.monotonic()
-        if self.step == 0:
-            yield from self._validate()
+        yield from self._look()  # a stop may have come before it
         while self.step < self.steps:
             self._step()
             yield self._read()
-            if self._due(self.config.validation_steps):
-                yield from self._validate()
-            if self._due(self.config.sample_steps) and self.config.sample_prompts:
-                yield from self._sample()
+            yield from self._look()
             if self._due(self.config.save_steps):
                 yield from self.save()
 
@@ -83,7 +79,7 @@ class Trainer:
         state = self.lora.state()
         if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
             raise RunError(say("The LoRA's weights are no finite numbers any more (step {step}).", step=self.step), say("Lower learning_rate."))
-        numbers = {"step": self.step, "watch": self.watch.state()}
+        numbers = {"step": self.step, "watch": self.watch.state(), "beside": self._beside}
         path = checkpoints.save(self.folder / "checkpoints", self.step, Checkpoint(state, self.optimizer.state(), numbers))
         checkpoints.prune(self.folder / "checkpoints", self.config.keep_checkpoints)
         yield [Saved(step=self.step, folder=f"checkpoints/{path.name}")]
@@ -95,7 +91,7 @@ class Trainer:
         self.optimizer.load_state(loaded.optimizer)
         self.step = loaded.state["step"]
         self.watch = Watch(**loaded.state["watch"])
-        self._validated = self.step
+        self._beside |= loaded.state.get("beside") or dict.fromkeys(self._beside, self.step)
 
     def _step(self) -> None:
         """Draw, forward and backward for each batch, one update. No number is read from the device."""
@@ -144,10 +140,16 @@ class Trainer:
     def _due(self, every: int) -> bool:
         return self.step == self.steps or (every > 0 and self.step % every == 0)
 
+    def _look(self) -> Iterator[list[Event]]:
+        """Validate and draw samples where that is due and not done yet."""
+        config, done = self.config, self._beside
+        if self.data.held_out and config.validation_steps and self._due(config.validation_steps) and done["validated"] != self.step:
+            yield from self._validate()
+        if self.step and config.sample_prompts and self._due(config.sample_steps) and done["sampled"] != self.step:
+            yield from self._sample()
+
     def _validate(self) -> Iterator[list[Event]]:
         """Loss on the held-out pictures, with the same noise and timesteps each time."""
-        if not self.data.held_out or not self.config.validation_steps or self._validated == self.step:
-            return
         yield self._read(now=True)
         self.lora.train(False)
         total = torch.zeros(len(BANDS), device=self.bundle.device)
@@ -163,7 +165,7 @@ class Trainer:
             yield []
         means: list[float] = (total / len(self.data.held_out)).tolist()
         by_band = {str(at): round(mean, 6) for at, mean in zip(BANDS, means, strict=True)}
-        self._validated, self._last_read = self.step, time.monotonic()
+        self._beside["validated"], self._last_read = self.step, time.monotonic()
         yield [Validated(step=self.step, loss=sum(means) / len(means), bands=by_band, trained_share=self.data.trained_share)]
 
     def _sample(self) -> Iterator[list[Event]]:
@@ -179,7 +181,7 @@ class Trainer:
             yield [Progress(what=say("Drawing samples"), done=piece.done, total=piece.total)] if piece.total else []
         if self.bundle.release("vae", *(() if self.config.train_text_encoder else ("text_encoder",))):
             free_memory(self.bundle.device)
-        self._last_read = time.monotonic()
+        self._beside["sampled"], self._last_read = self.step, time.monotonic()
         files = tuple(f"samples/{folder.name}/{number:02d}.png" for number in range(len(texts)))
         yield [Sampled(step=self.step, files=files, prompts=tuple(texts))]
 

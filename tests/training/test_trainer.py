@@ -192,6 +192,23 @@ def test_drawing_in_between_disturbs_nothing(made):
     assert same(quiet, drawing)
 
 
+@pytest.mark.parametrize("validated", [False, True])
+def test_a_stop_before_validation_or_samples_loses_neither(made, tmp_path: Path, validated: bool):
+    """A stop that comes right after a step, or between what is done beside it: the rest of it is done at resume, and nothing twice."""
+    settings = {"sample_prompts": ("a dog face",), "sample_steps": 2, "save_steps": 0}
+    first, told = made(**settings), []
+    for happened in first:
+        told += happened
+        if first.step == 2 and (not validated or Validated in map(type, happened)):
+            break
+    told += [event for happened in first.save() for event in happened]
+    then = made(**settings)
+    then.restore(tmp_path / "checkpoints" / "step-000002")
+    told += events(then)
+    assert [event.step for event in told if isinstance(event, Validated)] == [0, 2, 4]
+    assert [event.step for event in told if isinstance(event, Sampled)] == [2, 4]
+
+
 def test_numbers_are_read_at_most_once_a_second(made):
     told = [event for event in events(made(save_steps=0, validation_steps=0, max_steps=6)) if isinstance(event, Steps)]
     assert len(told) <= 3
