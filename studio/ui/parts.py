@@ -16,7 +16,7 @@ from studio.language import say, translations
 from studio.ui.visitor import answering
 
 ASSETS = Path(__file__).parent / "assets"
-IN_SCRIPT = re.compile(r"""\bt\((["'`])((?:\\.|(?!\1).)+)\1""")
+IN_SCRIPT = re.compile(r"""\bt\(\s*(["'`])((?:\\.|(?!\1).)+)\1""")
 IN_TEMPLATE = (re.compile(r"<[^>]*? data-t(?: [^>]*)?>([^<]+)"), re.compile(r'data-t-(?:title|label|placeholder)="([^"]+)"'))
 
 Answer = Callable[[dict[str, Any]], dict[str, Any] | None]

@@ -1,28 +1,95 @@
-const { studio } = window, { keep, kept, toast } = studio;
-const CHUNK = 60, MOST_TAGS = 24;
-let rows = [], shown = [], stamp = null, dataset = kept('dataset'), undo = [], problems = new Map(), general = [], filter = { tag: '', problem: '' }, painting = 0;
-const grid = $('.grid'), tags_of = text => text.split(',').map(word => word.trim()).filter(Boolean), row_of = name => rows.find(row => row.name === name);
-const image = (name, whole) => `studio/dataset/${encodeURIComponent(dataset.name)}/${name.split('/').map(encodeURIComponent).join('/')}${whole ? '?whole' : ''}`;
+const { studio } = window,
+  { keep, kept, toast } = studio;
+const CHUNK = 60,
+  MOST_TAGS = 24;
+let rows = [],
+  shown = [],
+  stamp = null,
+  dataset = kept('dataset'),
+  undo = [],
+  problems = new Map(),
+  general = [],
+  filter = { tag: '', problem: '' },
+  painting = 0;
+const grid = $('.grid'),
+  tags_of = text =>
+    text
+      .split(',')
+      .map(word => word.trim())
+      .filter(Boolean),
+  row_of = name => rows.find(row => row.name === name);
+const image = (name, whole) =>
+  `studio/dataset/${encodeURIComponent(dataset.name)}/${name.split('/').map(encodeURIComponent).join('/')}${whole ? '?whole' : ''}`;
 
 // Cards.
 function footer(row) {
-  const count = tags_of(row.caption).length, found = problems.get(row.name) || [];
-  return [el('span', { title: row.name }, `${row.name} · ${count === 1 ? t('1 tag') : t('{count} tags', { count })}`),
-    found.length ? el('span', { class: `mark ${found.some(p => p.severity === 'error') ? 'error' : ''}`, tabIndex: 0, role: 'note', title: found.map(p => `${p.message}\n${p.fix}`).join('\n'), 'aria-label': found.map(p => p.message).join(' ') }, `▲ ${found.length}`) : null].filter(Boolean);
+  const count = tags_of(row.caption).length,
+    found = problems.get(row.name) || [];
+  return [
+    el('span', { title: row.name }, `${row.name} · ${count === 1 ? t('1 tag') : t('{count} tags', { count })}`),
+    found.length
+      ? el(
+          'span',
+          {
+            class: `mark ${found.some(p => p.severity === 'error') ? 'error' : ''}`,
+            tabIndex: 0,
+            role: 'note',
+            title: found.map(p => `${p.message}\n${p.fix}`).join('\n'),
+            'aria-label': found.map(p => p.message).join(' '),
+          },
+          `▲ ${found.length}`,
+        )
+      : null,
+  ].filter(Boolean);
 }
 function card(row) {
-  return el('article', { class: 'picture', role: 'listitem', 'data-name': row.name },
-    el('button', { type: 'button', class: 'shot', 'aria-label': t('Enlarge {name}', { name: row.name }), onclick: () => enlarge(row) }, el('img', { src: image(row.name), alt: '', loading: 'lazy', decoding: 'async', width: 320, height: 168 })),
-    el('div', { class: 'caption', tabIndex: 0, role: 'textbox', 'aria-multiline': 'true', 'aria-label': t('Caption of {name}', { name: row.name }), 'data-empty': t('no caption'), spellcheck: false }, row.caption),
-    el('footer', {}, footer(row)));
+  return el(
+    'article',
+    { class: 'picture', role: 'listitem', 'data-name': row.name },
+    el(
+      'button',
+      { type: 'button', class: 'shot', 'aria-label': t('Enlarge {name}', { name: row.name }), onclick: () => enlarge(row) },
+      el('img', { src: image(row.name), alt: '', loading: 'lazy', decoding: 'async', width: 320, height: 168 }),
+    ),
+    el(
+      'div',
+      {
+        class: 'caption',
+        tabIndex: 0,
+        role: 'textbox',
+        'aria-multiline': 'true',
+        'aria-label': t('Caption of {name}', { name: row.name }),
+        'data-empty': t('no caption'),
+        spellcheck: false,
+      },
+      row.caption,
+    ),
+    el('footer', {}, footer(row)),
+  );
 }
-function enlarge(row) { const box = $('.large'); box.querySelector('img').src = image(row.name, true); box.querySelector('img').alt = row.caption; box.querySelector('p').textContent = `${row.name} · ${row.caption}`; box.showModal(); }
+function enlarge(row) {
+  const box = $('.large');
+  box.querySelector('img').src = image(row.name, true);
+  box.querySelector('img').alt = row.caption;
+  box.querySelector('p').textContent = `${row.name} · ${row.caption}`;
+  box.showModal();
+}
 function paint() {
-  const wanted = $('.search').value.trim().toLowerCase(), turn = ++painting;
-  shown = rows.filter(row => (!wanted || row.caption.toLowerCase().includes(wanted) || row.name.toLowerCase().includes(wanted)) && (!filter.tag || tags_of(row.caption).includes(filter.tag)) && (!filter.problem || (problems.get(row.name) || []).some(p => p.kind === filter.problem)));
+  const wanted = $('.search').value.trim().toLowerCase(),
+    turn = ++painting;
+  shown = rows.filter(
+    row =>
+      (!wanted || row.caption.toLowerCase().includes(wanted) || row.name.toLowerCase().includes(wanted)) &&
+      (!filter.tag || tags_of(row.caption).includes(filter.tag)) &&
+      (!filter.problem || (problems.get(row.name) || []).some(p => p.kind === filter.problem)),
+  );
   grid.replaceChildren();
   let next = 0;
-  const chunk = () => { if (turn !== painting) return; grid.append(...shown.slice(next, next += CHUNK).map(card)); if (next < shown.length) (window.requestIdleCallback || setTimeout)(chunk); };
+  const chunk = () => {
+    if (turn !== painting) return;
+    grid.append(...shown.slice(next, (next += CHUNK)).map(card));
+    if (next < shown.length) (window.requestIdleCallback || setTimeout)(chunk);
+  };
   chunk();
   $('.count').textContent = `${shown.length} / ${rows.length}`;
   keep('search', { search: $('.search').value, ...filter });
@@ -31,44 +98,138 @@ const chip = (text, on, act, kind = '') => el('button', { type: 'button', class:
 function cloud() {
   const counts = new Map();
   for (const row of rows) for (const tag of new Set(tags_of(row.caption))) counts.set(tag, (counts.get(tag) || 0) + 1);
-  const most = [...counts].filter(([tag]) => tag.length < 30).sort((a, b) => b[1] - a[1]).slice(0, MOST_TAGS);
+  const most = [...counts]
+    .filter(([tag]) => tag.length < 30)
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, MOST_TAGS);
   if (filter.tag && !most.some(([tag]) => tag === filter.tag)) most.unshift([filter.tag, counts.get(filter.tag) || 0]);
-  $('.tags').replaceChildren(...most.map(([tag, count]) => chip(`${tag} ${count}`, filter.tag === tag, () => { filter.tag = filter.tag === tag ? '' : tag; cloud(); paint(); })));
+  $('.tags').replaceChildren(
+    ...most.map(([tag, count]) =>
+      chip(`${tag} ${count}`, filter.tag === tag, () => {
+        filter.tag = filter.tag === tag ? '' : tag;
+        cloud();
+        paint();
+      }),
+    ),
+  );
 }
-const KINDS = { 'no-caption': t('no caption'), small: t('small'), 'long-caption': t('too long'), unreadable: t('unreadable'), picture: t('unreadable'), same: t('the same picture twice'), disagreement: t('two captions'), animated: t('animated'), orphan: t('text without a picture'), format: t('line'), 'no-picture': t('no picture') };
+const KINDS = {
+  'no-caption': t('no caption'),
+  small: t('small'),
+  'long-caption': t('too long'),
+  unreadable: t('unreadable'),
+  picture: t('unreadable'),
+  same: t('the same picture twice'),
+  disagreement: t('two captions'),
+  animated: t('animated'),
+  orphan: t('text without a picture'),
+  format: t('line'),
+  'no-picture': t('no picture'),
+};
 function faults() {
   const counts = new Map();
-  for (const found of problems.values()) for (const p of found) { const known = counts.get(p.kind) || { count: 0, severity: p.severity }; known.count++; counts.set(p.kind, known); }
-  $('.problems').replaceChildren(...[...counts].map(([kind, { count, severity }]) => chip(`▲ ${KINDS[kind] || kind} ${count}`, filter.problem === kind, () => { filter.problem = filter.problem === kind ? '' : kind; faults(); paint(); }, severity)));
+  for (const found of problems.values())
+    for (const p of found) {
+      const known = counts.get(p.kind) || { count: 0, severity: p.severity };
+      known.count++;
+      counts.set(p.kind, known);
+    }
+  $('.problems').replaceChildren(
+    ...[...counts].map(([kind, { count, severity }]) =>
+      chip(
+        `▲ ${KINDS[kind] || kind} ${count}`,
+        filter.problem === kind,
+        () => {
+          filter.problem = filter.problem === kind ? '' : kind;
+          faults();
+          paint();
+        },
+        severity,
+      ),
+    ),
+  );
   $('.general').hidden = !general.length;
-  $('.general').textContent = general.slice(0, 12).map(p => `${p.file}${p.line ? `:${p.line}` : ''}: ${p.message}${p.fix ? ` ${p.fix}` : ''}`).join('\n') + (general.length > 12 ? `\n${t('… and {count} more', { count: general.length - 12 })}` : '');
+  $('.general').textContent =
+    general
+      .slice(0, 12)
+      .map(p => `${p.file}${p.line ? `:${p.line}` : ''}: ${p.message}${p.fix ? ` ${p.fix}` : ''}`)
+      .join('\n') + (general.length > 12 ? `\n${t('… and {count} more', { count: general.length - 12 })}` : '');
 }
 
 // Opening.
 async function open(chosen) {
-  dataset = chosen; rows = []; stamp = null; undo = []; problems = new Map(); general = [];
-  keep('dataset', chosen); studio.emit('dataset', chosen);
-  $('.undo').disabled = true; $('.saved').textContent = '';
-  await load(); await list();
+  dataset = chosen;
+  rows = [];
+  stamp = null;
+  undo = [];
+  problems = new Map();
+  general = [];
+  keep('dataset', chosen);
+  studio.emit('dataset', chosen);
+  $('.undo').disabled = true;
+  $('.saved').textContent = '';
+  await load();
+  await list();
 }
 async function load() {
-  $('.welcome').hidden = !!dataset; $('.work').hidden = !dataset;
+  $('.welcome').hidden = !!dataset;
+  $('.work').hidden = !dataset;
   if (!dataset) return;
   const answer = await ask('rows', { name: dataset.name, stamp });
-  if (!answer) { if (!rows.length) { dataset = null; keep('dataset', null); studio.emit('dataset', null); await load(); } return; }
+  if (!answer) {
+    if (!rows.length) {
+      dataset = null;
+      keep('dataset', null);
+      studio.emit('dataset', null);
+      await load();
+    }
+    return;
+  }
   if (answer.same) return;
-  rows = answer.rows.map(([name, caption]) => ({ name, caption })); stamp = answer.stamp;
-  cloud(); faults(); paint(); examine();
+  rows = answer.rows.map(([name, caption]) => ({ name, caption }));
+  stamp = answer.stamp;
+  cloud();
+  faults();
+  paint();
+  examine();
 }
 async function list() {
   const answer = await ask('known', {}, { quiet: true });
   if (!answer?.ok) return;
-  $('.which').replaceChildren(...answer.datasets.map(one => el('option', { value: one.name, selected: one.name === dataset?.name }, one.name)), el('option', { value: '' }, t('Start page…')));
-  $('.samples').replaceChildren(...answer.samples.map(sample => el('button', { type: 'button', class: 'chip', onclick: async () => { const found = await ask('choose', { sample }); if (found) open(found); } }, sample)));
+  $('.which').replaceChildren(
+    ...answer.datasets.map(one => el('option', { value: one.name, selected: one.name === dataset?.name }, one.name)),
+    el('option', { value: '' }, t('Start page…')),
+  );
+  $('.samples').replaceChildren(
+    ...answer.samples.map(sample =>
+      el(
+        'button',
+        {
+          type: 'button',
+          class: 'chip',
+          onclick: async () => {
+            const found = await ask('choose', { sample });
+            if (found) open(found);
+          },
+        },
+        sample,
+      ),
+    ),
+  );
   $('.known').replaceChildren(...answer.datasets.map(one => el('button', { type: 'button', class: 'chip', onclick: () => open(one) }, one.name)));
   $('.known-box').hidden = !answer.datasets.length;
 }
-$('.which').onchange = async event => { if (!event.target.value) { dataset = null; $('.welcome').hidden = false; $('.work').hidden = true; list(); return; } const found = await ask('choose', { name: event.target.value }); if (found) open(found); };
+$('.which').onchange = async event => {
+  if (!event.target.value) {
+    dataset = null;
+    $('.welcome').hidden = false;
+    $('.work').hidden = true;
+    list();
+    return;
+  }
+  const found = await ask('choose', { name: event.target.value });
+  if (found) open(found);
+};
 
 // A task in the background, followed to its end.
 async function follow(id, tell) {
@@ -76,141 +237,351 @@ async function follow(id, tell) {
     const state = await ask('task', { task: id }, { quiet: true });
     if (!state?.ok) return null;
     tell(state);
-    if (state.ended) { if (state.failed) toast(state.failed, { kind: 'error', fix: state.fix }); return state.result; }
+    if (state.ended) {
+      if (state.failed) toast(state.failed, { kind: 'error', fix: state.fix });
+      return state.result;
+    }
     await new Promise(go => setTimeout(go, 300));
   }
 }
-const fill = (box, state) => { box.querySelector('.progress > i').style.transform = `scaleX(${state.total ? state.done / state.total : 0})`; box.querySelector('span').textContent = `${state.what}${state.total ? ` ${state.done} / ${state.total}` : ''}`; };
+const fill = (box, state) => {
+  box.querySelector('.progress > i').style.transform = `scaleX(${state.total ? state.done / state.total : 0})`;
+  box.querySelector('span').textContent = `${state.what}${state.total ? ` ${state.done} / ${state.total}` : ''}`;
+};
 let examined = 0;
 async function examine() {
-  const turn = ++examined, begun = await ask('check', { name: dataset.name, resolution: +studio.wanted().resolution || null }, { quiet: true });
+  const turn = ++examined,
+    begun = await ask('check', { name: dataset.name, resolution: +studio.wanted().resolution || null }, { quiet: true });
   if (!begun?.ok) return;
-  const late = setTimeout(() => { if (turn === examined) $('.looking').hidden = false; }, 700);
-  const result = await follow(begun.task, state => { if (turn === examined) fill($('.looking'), state); });
+  const late = setTimeout(() => {
+    if (turn === examined) $('.looking').hidden = false;
+  }, 700);
+  const result = await follow(begun.task, state => {
+    if (turn === examined) fill($('.looking'), state);
+  });
   clearTimeout(late);
   if (turn !== examined) return;
   $('.looking').hidden = true;
   if (!result) return;
   const names = new Set(rows.map(row => row.name));
-  problems = new Map(); general = [];
-  for (const [file, line, message, fix, severity, kind] of result.problems) { const p = { file, line, message, fix, severity, kind }; if (names.has(file)) problems.set(file, [...problems.get(file) || [], p]); else general.push(p); }
+  problems = new Map();
+  general = [];
+  for (const [file, line, message, fix, severity, kind] of result.problems) {
+    const p = { file, line, message, fix, severity, kind };
+    if (names.has(file)) problems.set(file, [...(problems.get(file) || []), p]);
+    else general.push(p);
+  }
   faults();
-  if (filter.problem) paint(); else for (const made of grid.children) { const row = row_of(made.dataset.name); if (row) made.querySelector('footer').replaceChildren(...footer(row)); }
+  if (filter.problem) paint();
+  else
+    for (const made of grid.children) {
+      const row = row_of(made.dataset.name);
+      if (row) made.querySelector('footer').replaceChildren(...footer(row));
+    }
 }
 
 // Editing. A save says what it replaces; what somebody else changed meanwhile is shown, not overwritten.
-let saving = Promise.resolve(), rechecking = 0;
-const save = edits => (saving = saving.then(async () => {
-  if (!edits.length) return;
-  $('.saved').textContent = t('saving…');
-  const answer = await ask('save', { name: dataset.name, edits });
-  $('.saved').textContent = !answer ? t('NOT saved') : answer.conflicts.length ? t('changed elsewhere') : t('saved');
-  if (!answer) return;
-  stamp = answer.stamp;
-  for (const [name, mine, theirs] of answer.conflicts) clash(name, mine, theirs);
-  clearTimeout(rechecking); rechecking = setTimeout(examine, 1500);
-}));
+let saving = Promise.resolve(),
+  rechecking = 0;
+const save = edits =>
+  (saving = saving.then(async () => {
+    if (!edits.length) return;
+    $('.saved').textContent = t('saving…');
+    const answer = await ask('save', { name: dataset.name, edits });
+    $('.saved').textContent = !answer ? t('NOT saved') : answer.conflicts.length ? t('changed elsewhere') : t('saved');
+    if (!answer) return;
+    stamp = answer.stamp;
+    for (const [name, mine, theirs] of answer.conflicts) clash(name, mine, theirs);
+    clearTimeout(rechecking);
+    rechecking = setTimeout(examine, 1500);
+  }));
 function clash(name, mine, theirs) {
-  const row = row_of(name), made = [...grid.children].find(child => child.dataset.name === name);
+  const row = row_of(name),
+    made = [...grid.children].find(child => child.dataset.name === name);
   if (row) row.caption = theirs;
-  if (!made) { toast(t('{name} was changed elsewhere; your text was not saved.', { name }), { kind: 'warning', fix: mine }); return; }
-  made.classList.add('clash'); made.querySelector('.caption').textContent = theirs; made.querySelector('.both')?.remove();
-  const done = text => { made.classList.remove('clash'); made.querySelector('.both').remove(); made.querySelector('.caption').textContent = text; if (text !== theirs) { row.caption = text; save([[name, theirs, text]]); } };
-  made.append(el('div', { class: 'both', role: 'alert' }, el('b', {}, t('Somebody else changed this caption.')), el('div', {}, `${t('Theirs')}: `, theirs), el('div', {}, `${t('Yours')}: `, mine),
-    el('div', { class: 'row' }, el('button', { type: 'button', class: 'btn small', onclick: () => done(theirs) }, t('Take theirs')), el('button', { type: 'button', class: 'btn small', onclick: () => done(mine) }, t('Keep mine')))));
+  if (!made) {
+    toast(t('{name} was changed elsewhere; your text was not saved.', { name }), { kind: 'warning', fix: mine });
+    return;
+  }
+  made.classList.add('clash');
+  made.querySelector('.caption').textContent = theirs;
+  made.querySelector('.both')?.remove();
+  const done = text => {
+    made.classList.remove('clash');
+    made.querySelector('.both').remove();
+    made.querySelector('.caption').textContent = text;
+    if (text !== theirs) {
+      row.caption = text;
+      save([[name, theirs, text]]);
+    }
+  };
+  made.append(
+    el(
+      'div',
+      { class: 'both', role: 'alert' },
+      el('b', {}, t('Somebody else changed this caption.')),
+      el('div', {}, `${t('Theirs')}: `, theirs),
+      el('div', {}, `${t('Yours')}: `, mine),
+      el(
+        'div',
+        { class: 'row' },
+        el('button', { type: 'button', class: 'btn small', onclick: () => done(theirs) }, t('Take theirs')),
+        el('button', { type: 'button', class: 'btn small', onclick: () => done(mine) }, t('Keep mine')),
+      ),
+    ),
+  );
 }
 function change(edits) {
   const real = edits.filter(([, before, after]) => before !== after);
   if (!real.length) return;
-  undo.push(real); $('.undo').disabled = false;
+  undo.push(real);
+  $('.undo').disabled = false;
   for (const [name, , after] of real) row_of(name).caption = after;
   cloud();
   return save(real);
 }
-const many = work => { const edits = shown.map(row => [row.name, row.caption, work(row.caption)]); const count = edits.filter(([, a, b]) => a !== b).length; change(edits); paint(); toast(t('{count} captions changed', { count })); };
-$('.undo').onclick = () => { const last = undo.pop(); $('.undo').disabled = !undo.length; if (!last) return; const back = last.map(([name, before, after]) => [name, after, before]); for (const [name, , text] of back) { const row = row_of(name); if (row) row.caption = text; } cloud(); paint(); save(back); };
-$('.first').onclick = () => { const word = $('.trigger').value.trim(); if (word) many(text => tags_of(text)[0] === word ? text : text ? `${word}, ${text}` : word); else $('.trigger').focus(); };
-const tidy = text => text.replace(/\s*,(\s*,)+/g, ',').replace(/,(?=\S)/g, ', ').replace(/^[,\s]+|[,\s]+$/g, '');
+const many = work => {
+  const edits = shown.map(row => [row.name, row.caption, work(row.caption)]);
+  const count = edits.filter(([, a, b]) => a !== b).length;
+  change(edits);
+  paint();
+  toast(t('{count} captions changed', { count }));
+};
+$('.undo').onclick = () => {
+  const last = undo.pop();
+  $('.undo').disabled = !undo.length;
+  if (!last) return;
+  const back = last.map(([name, before, after]) => [name, after, before]);
+  for (const [name, , text] of back) {
+    const row = row_of(name);
+    if (row) row.caption = text;
+  }
+  cloud();
+  paint();
+  save(back);
+};
+$('.first').onclick = () => {
+  const word = $('.trigger').value.trim();
+  if (word) many(text => (tags_of(text)[0] === word ? text : text ? `${word}, ${text}` : word));
+  else $('.trigger').focus();
+};
+const tidy = text =>
+  text
+    .replace(/\s*,(\s*,)+/g, ',')
+    .replace(/,(?=\S)/g, ', ')
+    .replace(/^[,\s]+|[,\s]+$/g, '');
 $('.replace').onclick = () => {
-  const find = $('.find').value, put = $('.with').value;
-  if (!find) { $('.find').focus(); return; }
-  const hits = shown.filter(row => row.caption.includes(find)), box = $('.preview');
-  box.querySelector('h2').textContent = hits.length ? t('{count} captions will change', { count: hits.length }) : t('Nothing here contains “{text}”.', { text: find });
-  box.querySelector('.list').replaceChildren(...hits.slice(0, 200).map(row => el('div', {}, el('small', {}, row.name), el('div', {}, row.caption.split(find).flatMap((piece, i) => i ? [el('del', {}, find), ' ', el('ins', {}, put), piece] : [piece])))));
+  const find = $('.find').value,
+    put = $('.with').value;
+  if (!find) {
+    $('.find').focus();
+    return;
+  }
+  const hits = shown.filter(row => row.caption.includes(find)),
+    box = $('.preview');
+  box.querySelector('h2').textContent = hits.length
+    ? t('{count} captions will change', { count: hits.length })
+    : t('Nothing here contains “{text}”.', { text: find });
+  box.querySelector('.list').replaceChildren(
+    ...hits.slice(0, 200).map(row =>
+      el(
+        'div',
+        {},
+        el('small', {}, row.name),
+        el(
+          'div',
+          {},
+          row.caption.split(find).flatMap((piece, i) => (i ? [el('del', {}, find), ' ', el('ins', {}, put), piece] : [piece])),
+        ),
+      ),
+    ),
+  );
   box.querySelector('.apply').disabled = !hits.length;
-  box.querySelector('.apply').onclick = () => { box.close(); many(text => text.includes(find) ? tidy(text.split(find).join(put)) : text); };
+  box.querySelector('.apply').onclick = () => {
+    box.close();
+    many(text => (text.includes(find) ? tidy(text.split(find).join(put)) : text));
+  };
   box.showModal();
 };
-grid.addEventListener('focusin', event => { const field = event.target.closest('.caption'); if (field) field.contentEditable = 'plaintext-only'; });
-const commit = field => { const row = row_of(field.parentNode.dataset.name), text = field.textContent.replace(/\s+/g, ' ').trim(); if (!row) return; const before = row.caption; if (text !== before) { change([[row.name, before, text]]); field.parentNode.querySelector('footer').replaceChildren(...footer(row)); } };
-grid.addEventListener('focusout', event => { const field = event.target.closest('.caption'); if (field) { field.contentEditable = 'inherit'; commit(field); } });
-const go = (from, by) => { const cards = [...grid.children], to = cards[cards.indexOf(from) + by]; if (to) { to.querySelector('.caption').focus(); to.scrollIntoView({ block: 'nearest' }); } };
+grid.addEventListener('focusin', event => {
+  const field = event.target.closest('.caption');
+  if (field) field.contentEditable = 'plaintext-only';
+});
+const commit = field => {
+  const row = row_of(field.parentNode.dataset.name),
+    text = field.textContent.replace(/\s+/g, ' ').trim();
+  if (!row) return;
+  const before = row.caption;
+  if (text !== before) {
+    change([[row.name, before, text]]);
+    field.parentNode.querySelector('footer').replaceChildren(...footer(row));
+  }
+};
+grid.addEventListener('focusout', event => {
+  const field = event.target.closest('.caption');
+  if (field) {
+    field.contentEditable = 'inherit';
+    commit(field);
+  }
+});
+const go = (from, by) => {
+  const cards = [...grid.children],
+    to = cards[cards.indexOf(from) + by];
+  if (to) {
+    to.querySelector('.caption').focus();
+    to.scrollIntoView({ block: 'nearest' });
+  }
+};
 element.addEventListener('keydown', event => {
   const field = event.target.closest?.('.caption');
-  if ((event.ctrlKey || event.metaKey) && event.key === 's') { event.preventDefault(); if (field) commit(field); }
-  else if (field && event.key === 'Enter' && !event.shiftKey) { event.preventDefault(); go(field.parentNode, 1); }
-  else if (field && event.key === 'Escape') { field.textContent = row_of(field.parentNode.dataset.name)?.caption ?? ''; field.blur(); }
-  else if (field && event.altKey && ['ArrowDown', 'ArrowRight'].includes(event.key)) { event.preventDefault(); go(field.parentNode, 1); }
-  else if (field && event.altKey && ['ArrowUp', 'ArrowLeft'].includes(event.key)) { event.preventDefault(); go(field.parentNode, -1); }
+  if ((event.ctrlKey || event.metaKey) && event.key === 's') {
+    event.preventDefault();
+    if (field) commit(field);
+  } else if (field && event.key === 'Enter' && !event.shiftKey) {
+    event.preventDefault();
+    go(field.parentNode, 1);
+  } else if (field && event.key === 'Escape') {
+    field.textContent = row_of(field.parentNode.dataset.name)?.caption ?? '';
+    field.blur();
+  } else if (field && event.altKey && ['ArrowDown', 'ArrowRight'].includes(event.key)) {
+    event.preventDefault();
+    go(field.parentNode, 1);
+  } else if (field && event.altKey && ['ArrowUp', 'ArrowLeft'].includes(event.key)) {
+    event.preventDefault();
+    go(field.parentNode, -1);
+  }
 });
-document.addEventListener('keydown', event => { if (event.key === '/' && studio.visible(element) && !event.target.closest('input, textarea, select, .caption, dialog')) { event.preventDefault(); $('.search').focus(); } });
+document.addEventListener('keydown', event => {
+  if (event.key === '/' && studio.visible(element) && !event.target.closest('input, textarea, select, .caption, dialog')) {
+    event.preventDefault();
+    $('.search').focus();
+  }
+});
 let typing = 0;
-$('.search').addEventListener('input', () => { clearTimeout(typing); typing = setTimeout(paint, 100); });
+$('.search').addEventListener('input', () => {
+  clearTimeout(typing);
+  typing = setTimeout(paint, 100);
+});
 
 // Bringing pictures in.
 async function bring(files, into) {
   if (!files.length) return;
   const box = $('.copying');
-  box.hidden = false; fill(box, { what: t('Uploading'), done: 0, total: files.length });
+  box.hidden = false;
+  fill(box, { what: t('Uploading'), done: 0, total: files.length });
   const sent = await upload_files([...files]).catch(() => null);
-  const begun = sent && await ask('bring', { files: sent, into });
-  if (!begun) { box.hidden = true; if (!sent) toast(t('The upload failed.'), { kind: 'error', fix: t('The files may be too large, or the connection was lost.') }); return; }
+  const begun = sent && (await ask('bring', { files: sent, into }));
+  if (!begun) {
+    box.hidden = true;
+    if (!sent) toast(t('The upload failed.'), { kind: 'error', fix: t('The files may be too large, or the connection was lost.') });
+    return;
+  }
   box.querySelector('.cancel').onclick = () => ask('cancel', { task: begun.task });
   const result = await follow(begun.task, state => fill(box, state));
   box.hidden = true;
   if (!result) return;
-  if (result.left_out.length) toast(t('{count} files were left out', { count: result.left_out.length }), { kind: 'warning', fix: result.left_out.join('\n'), seconds: 12 });
+  if (result.left_out.length)
+    toast(t('{count} files were left out', { count: result.left_out.length }), { kind: 'warning', fix: result.left_out.join('\n'), seconds: 12 });
   stamp = null;
   open({ name: result.name, folder: result.folder });
 }
 let adding = '';
-$('.pick').onclick = () => { adding = ''; $('.files').click(); };
-$('.more').onclick = () => { adding = dataset.name; $('.files').click(); };
-$('.files').onchange = event => { bring([...event.target.files], adding); event.target.value = ''; };
+$('.pick').onclick = () => {
+  adding = '';
+  $('.files').click();
+};
+$('.more').onclick = () => {
+  adding = dataset.name;
+  $('.files').click();
+};
+$('.files').onchange = event => {
+  bring([...event.target.files], adding);
+  event.target.value = '';
+};
 let dragging = 0;
-const carries = event => [...event.dataTransfer?.types || []].includes('Files') && studio.visible(element);
-document.addEventListener('dragenter', event => { if (carries(event)) { dragging++; $('.drop').hidden = false; } });
-document.addEventListener('dragleave', event => { if (carries(event) && --dragging <= 0) { dragging = 0; $('.drop').hidden = true; } });
-document.addEventListener('dragover', event => { if (carries(event)) event.preventDefault(); });
-document.addEventListener('drop', event => { if (!carries(event)) return; event.preventDefault(); dragging = 0; $('.drop').hidden = true; bring([...event.dataTransfer.files], $('.work').hidden ? '' : dataset?.name || ''); });
+const carries = event => [...(event.dataTransfer?.types || [])].includes('Files') && studio.visible(element);
+document.addEventListener('dragenter', event => {
+  if (carries(event)) {
+    dragging++;
+    $('.drop').hidden = false;
+  }
+});
+document.addEventListener('dragleave', event => {
+  if (carries(event) && --dragging <= 0) {
+    dragging = 0;
+    $('.drop').hidden = true;
+  }
+});
+document.addEventListener('dragover', event => {
+  if (carries(event)) event.preventDefault();
+});
+document.addEventListener('drop', event => {
+  if (!carries(event)) return;
+  event.preventDefault();
+  dragging = 0;
+  $('.drop').hidden = true;
+  bring([...event.dataTransfer.files], $('.work').hidden ? '' : dataset?.name || '');
+});
 
 // Choosing a folder.
 async function browse(at) {
-  const answer = await ask('folders', { at }), box = $('.folder');
+  const answer = await ask('folders', { at }),
+    box = $('.folder');
   if (!answer) return;
   if (answer.at) box.querySelector('.at').value = answer.at;
   const line = (path, name) => el('button', { type: 'button', class: 'btn bare', onclick: () => browse(path) }, name);
-  box.querySelector('.list').replaceChildren(...(answer.up || answer.at ? [line(answer.up, '↑ ..')] : []), ...answer.folders.map(path => line(path, answer.at ? path.split('/').pop() : path)));
+  box
+    .querySelector('.list')
+    .replaceChildren(
+      ...(answer.up || answer.at ? [line(answer.up, '↑ ..')] : []),
+      ...answer.folders.map(path => line(path, answer.at ? path.split('/').pop() : path)),
+    );
   box.querySelector('.pictures').textContent = answer.at ? t('{count} pictures in this folder', { count: answer.pictures }) : '';
   box.querySelector('.choose').disabled = !answer.at;
 }
-for (const button of $$('.open')) button.onclick = () => { browse(''); $('.folder').showModal(); };
+for (const button of $$('.open'))
+  button.onclick = () => {
+    browse('');
+    $('.folder').showModal();
+  };
 $('.folder .go').onclick = () => browse($('.folder .at').value);
-$('.folder .at').addEventListener('keydown', event => { if (event.key === 'Enter') { event.preventDefault(); browse(event.target.value); } });
-$('.folder .choose').onclick = async () => { const found = await ask('choose', { folder: $('.folder .at').value }); if (found) { $('.folder').close(); open(found); } };
+$('.folder .at').addEventListener('keydown', event => {
+  if (event.key === 'Enter') {
+    event.preventDefault();
+    browse(event.target.value);
+  }
+});
+$('.folder .choose').onclick = async () => {
+  const found = await ask('choose', { folder: $('.folder .at').value });
+  if (found) {
+    $('.folder').close();
+    open(found);
+  }
+};
 
 $('.try').onclick = async event => {
   const button = event.target;
-  button.disabled = true; button.textContent = t('Preparing…');
-  const begun = await ask('try_it'), result = begun && await follow(begun.task, () => {});
-  button.disabled = false; button.textContent = t('Try it in two minutes');
+  button.disabled = true;
+  button.textContent = t('Preparing…');
+  const begun = await ask('try_it'),
+    result = begun && (await follow(begun.task, () => {}));
+  button.disabled = false;
+  button.textContent = t('Try it in two minutes');
   if (!result) return;
   await open(result.dataset);
-  keep('run', result.run); studio.emit('run', result.run); studio.show('train');
+  keep('run', result.run);
+  studio.emit('run', result.run);
+  studio.show('train');
 };
 $('.next').onclick = () => studio.show('presets');
-window.addEventListener('focus', () => { if (dataset && studio.visible(element) && !element.querySelector('.caption:focus')) load(); });
-window.addEventListener('beforeunload', () => { const field = element.querySelector('.caption:focus'); if (field) commit(field); });
+window.addEventListener('focus', () => {
+  if (dataset && studio.visible(element) && !element.querySelector('.caption:focus')) load();
+});
+window.addEventListener('beforeunload', () => {
+  const field = element.querySelector('.caption:focus');
+  if (field) commit(field);
+});
 const before = kept('search', {});
-$('.search').value = before.search || ''; filter = { tag: before.tag || '', problem: before.problem || '' };
+$('.search').value = before.search || '';
+filter = { tag: before.tag || '', problem: before.problem || '' };
 load().then(list);
