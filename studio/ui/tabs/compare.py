@@ -82,6 +82,7 @@ def draw(asked: dict[str, Any]) -> dict[str, Any]:
         "base_model": base,
         "prompts": prompts,
         "columns": [column.name for column in columns],
+        "loras": [{"name": str(one.get("run") or one.get("file")), "weight": _real(one, "weight", -1, 2, 1.0)} for one in asked["loras"]],
         "seed": seed,
         **asdict(look),
         "run": asked.get("run"),
