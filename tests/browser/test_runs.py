@@ -96,6 +96,21 @@ def test_a_long_curve_grows_without_being_sent_again_or_going_blank(page: Any, c
     run.update(status="stopped")
 
 
+def test_on_a_phone_a_run_that_trains_stands_first(page: Any):
+    run = told("on-a-phone", 20)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.evaluate("run => window.studio.keep('run', run)", run.state.id)
+    page.reload()
+    open_tab(page, "Train")
+    above = "(() => { const [state, start] = ['.state', '.start'].map(name => document.querySelector(`#train ${name}`).getBoundingClientRect().top);"
+    settle(page, "document.querySelector('#train .state').textContent === 'Finished'")
+    assert page.evaluate(above + " return start < state; })()")
+    with run.claim():
+        run.update(status="running")
+        settle(page, above + " return state < start; })()")
+    run.update(status="finished")
+
+
 def test_tensorboard_opens_over_the_chosen_runs(page: Any, app: App):
     run = told("for-board", 20)
     open_tab(page, "Runs")

@@ -233,6 +233,7 @@ const say_step = run => {
 function show(run) {
   const live = LIVE.includes(run.status),
     stuck = ['stopped', 'failed', 'interrupted'].includes(run.status);
+  $('.columns').classList.toggle('live', live); // on a phone what happens stands before what could be started
   chart.run(run.id, {
     name: list.find(one => one.id === run.id)?.name || run.id,
     live,
