@@ -49,10 +49,14 @@ def parser(words: Sequence[str], commands: Mapping[str, Command]) -> argparse.Ar
     sub.add_argument("--anyway", action="store_true", help=say("also when data or base model have changed since"))
     command("stop").add_argument("run", help=say("a run's id or folder"))
     command("runs").add_argument("--json", action="store_true", help=say("as JSON"))
+    sub = command("import")
+    sub.add_argument("source", help=say("a folder, a zip, or a dataset on the Hub: org/name"))
+    sub.add_argument("name", nargs="?", help=say("what the dataset shall be called"))
     sub = command("check")
     sub.add_argument("--config", type=Path, help=say("settings as YAML, one `name: value` per line"))
     sub.add_argument("--data", type=Path, help=say("folder or zip with pictures"))
     sub.add_argument("--json", action="store_true", help=say("as JSON"))
+    _add_caption(command("caption"), bool({"-h", "--help"} & set(words)))
     _add_sample(command("sample"))
     sub = command("export")
     sub.add_argument("run", help=say("a run's id or folder"))
@@ -64,6 +68,44 @@ def parser(words: Sequence[str], commands: Mapping[str, Command]) -> argparse.Ar
     sub.add_argument("--output", type=Path, help=say("a new file to write"))
     command("doctor")
     return made
+
+
+def _add_caption(sub: argparse.ArgumentParser, explained: bool) -> None:
+    captioners, changes = "", ""
+    if explained:
+        from studio.data.captioners import CAPTIONERS
+        from studio.data.edits import OPERATIONS
+
+        captioners = "; ".join(f"{name}: {say(kind.about)}" for name, kind in CAPTIONERS.items())
+        changes = "; ".join(f"{name}{'=' + change.needs if change.needs else ''}: {say(change.about)}" for name, change in OPERATIONS.items())
+    sub.add_argument("--input", type=Path, required=True, help=say("the folder with the pictures"))
+    sub.add_argument("--output", type=Path, help=say("metadata file to write; the folder's own when absent"))
+    sub.add_argument("--captioner", default="blip", metavar="NAME", help=_literal(f"{say('who writes them [blip].')} {captioners}"))
+    sub.add_argument("--captioner_model", default="", help=say("a folder or Hub id in place of the captioner's own model"))
+    sub.add_argument("--caption_prefix", default="", help=say("stands in front of every caption that is written"))
+    sub.add_argument(
+        "--overwrite",
+        default="none",
+        choices=("none", "auto", "all"),
+        help=say("auto: also captions that a captioner wrote and nobody changed; all: also a person's [none]"),
+    )
+    sub.add_argument("--resume", action="store_true", help=say("go on with the same job where it was interrupted"))
+    sub.add_argument("--batch", type=int, default=0, help=say("pictures at once; what suits the device when absent"))
+    sub.add_argument("--threshold", type=float, default=0.35, help=say("wd: how sure a tag must be [0.35]"))
+    sub.add_argument("--character_threshold", type=float, default=0.85, help=say("wd: how sure a character's name must be [0.85]"))
+    sub.add_argument("--no_characters", action="store_true", help=say("wd: leave characters' names out"))
+    sub.add_argument("--underscores", action="store_true", help=say("wd: long_hair instead of long hair"))
+    sub.add_argument("--ratings", action="store_true", help=say("wd: add the rating as a tag"))
+    sub.add_argument("--without", default="", help=say("wd: tags to leave out, with commas between"))
+    sub.add_argument("--template", default="{name}", help=say("template: the text; {name}, {folder} and {number} are filled in"))
+    about = say("change captions instead of writing them; may be repeated.")
+    sub.add_argument("--edit", action="append", default=[], metavar="CHANGE", help=_literal(f"{about} {changes}"))
+    sub.add_argument("--preview", action="store_true", help=say("only show what --edit would change"))
+    sub.add_argument("--undo", action="store_true", help=say("take the last --edit back"))
+
+
+def _literal(text: str) -> str:
+    return text.replace("%", "%%")
 
 
 def _add_sample(sub: argparse.ArgumentParser) -> None:

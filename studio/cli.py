@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from studio import fields
 from studio.arguments import Command, parser
+from studio.cli_data import bring, caption, check
 from studio.errors import InputError, StudioError
 from studio.events import Event, Progress
-from studio.fields import Given
 from studio.language import say
 
 if TYPE_CHECKING:
@@ -135,38 +135,6 @@ def runs(arguments: argparse.Namespace) -> None:
     for row in rows:
         when, fault = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"])), row["error"].partition("\n")[0]
         print(f"{row['id']}  {when}  {say(row['status']):<12} {row['step']}/{row['steps'] or '?'}  {row['folder']}  {fault}".rstrip())
-
-
-def check(arguments: argparse.Namespace) -> int:
-    """Look at data as a run would, without training."""
-    from studio import home
-    from studio.data import report
-    from studio.families import clip
-
-    if bool(arguments.config) == bool(arguments.data):
-        raise InputError(say("Give either --config FILE or --data DIR."))
-    given = fields.read_yaml(arguments.config) if arguments.config else {}
-    if arguments.data:
-        given = {"base_model": Given("pocket", "--data"), "train_data_dir": Given(str(arguments.data), "--data")}
-    config = fields.build(given)
-    tokenizer = clip.tokenizer()
-    found = report.check(config, extract_to=home.cache() / "archives", count_tokens=lambda text: len(tokenizer(text).input_ids), limit=clip.LIMIT)
-    if arguments.json:
-        print(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
-    else:
-        for line in found.lines():
-            print(line)
-        print(
-            say(
-                "{pictures} pictures, {captions} captions, {usable} to train on.",
-                pictures=found.pictures,
-                captions=found.captions,
-                usable=found.usable,
-            )
-        )
-        if not found.problems:
-            print(say("Nothing is wrong."))
-    return InputError.exit_code if found.errors else 0
 
 
 def sample(arguments: argparse.Namespace) -> None:
@@ -339,7 +307,9 @@ COMMANDS: dict[str, Command] = {
     "resume": resume,
     "stop": stop,
     "runs": runs,
+    "import": bring,
     "check": check,
+    "caption": caption,
     "sample": sample,
     "export": export,
     "presets": presets,

@@ -6,6 +6,7 @@ import gc
 import getpass
 import os
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 PRECISIONS = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+opening = threading.RLock()
+"""Held while a model or its libraries are opened: opening a model changes how torch makes weights for all threads, and transformers can't be
+imported by two at once."""
 
 
 def device() -> "torch.device":

@@ -34,6 +34,11 @@ def cache() -> Path:
     return home() / "cache"
 
 
+def about() -> Path:
+    """What the studio knows of datasets, a folder each and never among the pictures: who wrote which caption, changes that can be taken back."""
+    return home() / "about"
+
+
 def own_presets() -> Path:
     """The presets that the person has saved."""
     return home() / "presets"

@@ -3,7 +3,7 @@
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,6 +42,13 @@ def show(events: Iterable[list[Event]]) -> None:
                         bar.line(say("Step {step}: samples in {folder}", step=event.step, folder=event.files[0].rpartition("/")[0]))
                     case Finding() | Note():
                         bar.line(event.text)
+
+
+@contextmanager
+def following(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work that counts."""
+    with _bars() as bar:
+        yield lambda done, total: bar(what, done, total)
 
 
 def complain(error: StudioError) -> None:

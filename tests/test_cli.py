@@ -39,6 +39,11 @@ def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
         (["export", "EXP-1"], "There is no run EXP-1"),
         (["check"], "Give either --config FILE or --data DIR"),
         (["check", "--data", "nowhere"], "nowhere"),
+        (["caption", "--input", "nowhere"], "nowhere: there is no such folder"),
+        (["caption", "--input", str(SAMPLES / "gameboy"), "--captioner", "clip"], "There is no captioner clip"),
+        (["caption", "--input", str(SAMPLES / "gameboy"), "--edit", "shout"], "There is no change shout"),
+        (["caption", "--input", str(SAMPLES / "gameboy"), "--undo"], "There is no change to take back"),
+        (["import", "nowhere"], "nowhere: there is no such folder or file"),
         (["presets", "show", "nothing"], "There is no preset nothing"),
         (["sample", "--base_model", "pocket", "--prompt", "x", "--output", "x.png", "--strengths", "a"], "--strengths: a is no number"),
         (["sample", "--base_model", "pocket", "--prompt", "x", "--output", "x.png", "--lora", "nothing"], "There is no LoRA called nothing"),
@@ -112,3 +117,20 @@ def test_the_doctor_looks(capsys):
     assert code == 0
     assert "torch" in said
     assert said.endswith("Ready.\n")
+
+
+def test_captions_are_written_changed_and_taken_back(capsys, tmp_path):
+    assert answer(capsys, "import", str(SAMPLES / "gameboy"), "gb")[0] == 0
+    folder = tmp_path / "workspace" / "datasets" / "gb"
+    table = tmp_path / "metadata.csv"
+    code, said = answer(capsys, "caption", "--input", str(folder), "--output", str(table), "--captioner", "filename", "--overwrite", "all")
+    assert (code, "40 captions written" in said, "pictures a second" in said) == (0, True, True)
+    assert "airplane.png,airplane" in table.read_text()
+    words = ("caption", "--input", str(folder), "--output", str(table))
+    assert "40 captions would change" in answer(capsys, *words, "--edit", "trigger=ohwx", "--preview")[1]
+    assert "airplane.png,airplane" in table.read_text()
+    assert "40 captions changed" in answer(capsys, *words, "--edit", "trigger=ohwx")[1]
+    assert 'airplane.png,"ohwx, airplane"' in table.read_text()
+    assert "Taken back: trigger=ohwx" in answer(capsys, *words, "--undo")[1]
+    assert "airplane.png,airplane" in table.read_text()
+    assert "Nothing to write" in answer(capsys, *words, "--captioner", "filename")[1]

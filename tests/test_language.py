@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from studio import cli, config, fields
+from studio.data.captioners import CAPTIONERS
+from studio.data.edits import OPERATIONS
 from studio.language import say, translations
 from studio.runs import presets
 from studio.ui import app, parts
 
 STUDIO = Path(cli.__file__).parent
 STATUSES = {"queued", "preparing", "running", "finished", "stopped", "failed", "interrupted"}
-# Where a sentence is looked up by name: settings' help and groups, commands' help, presets, statuses.
-BY_NAME = {"fields.py", "arguments.py", "cli.py", "presets.py", "form.py", "jobs.py"}
+# Where a sentence is looked up by name: settings' help and groups, commands' help, presets, statuses, captioners, changes.
+BY_NAME = {"fields.py", "arguments.py", "cli.py", "presets.py", "form.py", "jobs.py", "captions.py"}
 
 
 def calls() -> list[tuple[Path, ast.Call]]:
@@ -31,9 +33,10 @@ def sentences() -> set[str]:
     helps = {field.description or "" for _, _, field in fields.settings()}
     groups = {group.__doc__ or "" for group in config.GROUPS}
     commands = {command.__doc__ or "" for command in cli.COMMANDS.values()}
+    captions = {text for kind in CAPTIONERS.values() for text in (kind.title, kind.about)} | {change.about for change in OPERATIONS.values()}
     shelf = {text for preset in presets.listed() for text in (preset.title, preset.about)}
     page = parts.sentences() | set(app.TABS) | {fields.title(name) for _, name, _ in fields.settings()}
-    return {text for text in written | helps | groups | commands | shelf | page | STATUSES if isinstance(text, str)}
+    return {text for text in written | captions | helps | groups | commands | shelf | page | STATUSES if isinstance(text, str)}
 
 
 def blanks(text: str) -> set[str]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from studio import home
-from studio.data.captions import SIDECARS, Captions, read_captions
+from studio.data.captions import ENDINGS, SIDECARS, Captions, read_captions
 from studio.data.listing import Listing, scan
 from studio.data.problems import shown
 from studio.data.tables import NAMES, TEXTS, columns_of, read_text, relative
@@ -49,6 +49,7 @@ class Album:
     listing: Listing
     captions: Captions
     stamp: str
+    metadata: Path | None = None
 
     @property
     def rows(self) -> list[tuple[str, str]]:
@@ -58,28 +59,32 @@ class Album:
     @property
     def source(self) -> str:
         """The file that the captions are in, or will be."""
+        if self.metadata:
+            return str(self.metadata)
         return self.captions.source if self.captions.texts or self.captions.source != SIDECARS else NEW
 
 
-def open_album(folder: Path) -> Album:
-    """Look at a folder. Raises DataError when it is none."""
+def open_album(folder: Path, metadata: Path | None = None) -> Album:
+    """Look at a folder, with the captions in `metadata` when that file is given and there. Raises DataError when it is no folder."""
     if not folder.is_dir():
         raise DataError(say("{path}: there is no such folder.", path=folder), say("It may have been moved or renamed."))
     listing = scan(folder)
-    captions = read_captions(folder, listing)
+    captions = read_captions(folder, listing, metadata if metadata and metadata.exists() else None)
     total = hashlib.sha256()
     for name in listing.pictures:
         total.update(f"{name}\0{captions.texts.get(name, '')}\0".encode("utf-8", "surrogatepass"))
-    return Album(folder, listing, captions, total.hexdigest()[:16])
+    return Album(folder, listing, captions, total.hexdigest()[:16], metadata)
 
 
-def save(folder: Path, edits: Iterable[Edit]) -> tuple[Album, list[Conflict]]:
+def save(folder: Path, edits: Iterable[Edit], metadata: Path | None = None) -> tuple[Album, list[Conflict]]:
     """Make the edits whose `before` still stands; the others come back. Several at once wait for each other.
 
     Raises DataError where the file has lines that can't be read (they would be lost), MachineError where it can't be written.
     """
     with FileLock(_lock(folder)):
-        album = open_album(folder)
+        album = open_album(folder, metadata)
+        if metadata and not metadata.exists():  # it begins with what the folder's own captions say
+            edits = [*(Edit(name, text, text) for name, text in album.captions.texts.items() if text), *edits]
         changes: dict[str, str] = {}
         conflicts = []
         for name, before, after in edits:
@@ -89,18 +94,18 @@ def save(folder: Path, edits: Iterable[Edit]) -> tuple[Album, list[Conflict]]:
                 raise DataError(say("There is no picture {name} any more.", name=shown(name, 80)), say("Open the dataset anew."))
             if now not in (before, text):
                 conflicts.append(Conflict(name, text, now))
-            elif now != text:
+            elif now != text or (metadata and not metadata.exists()):
                 changes[name] = text
         if changes:
             _write(album, changes)
-        return open_album(folder), conflicts
+        return open_album(folder, metadata), conflicts
 
 
 def _write(album: Album, changes: dict[str, str]) -> None:
     try:
-        if album.source == SIDECARS:
+        if album.source == SIDECARS:  # never with a file of its own
             for name, text in changes.items():
-                write_atomically(album.folder / PurePosixPath(name).with_suffix(".txt"), text + "\n", durable=False)
+                write_atomically(album.folder / _beside(name, album.listing), text + "\n", durable=False)
             return
         path = album.folder / album.source
         written = _rewritten(path, album, changes)
@@ -111,6 +116,12 @@ def _write(album: Album, changes: dict[str, str]) -> None:
         raise MachineError(
             say("{path}: can't be written: {reason}", path=album.folder, reason=error.strerror or error), say("Check its permissions.")
         ) from None
+
+
+def _beside(name: str, listing: Listing) -> PurePosixPath:
+    """The text file of a picture: the one that is there, else a new .txt."""
+    found = (PurePosixPath(name).with_suffix(ending) for ending in ENDINGS)
+    return next((file for file in found if str(file) in listing.others), PurePosixPath(name).with_suffix(ENDINGS[0]))
 
 
 def _rewritten(path: Path, album: Album, changes: dict[str, str]) -> str:

@@ -12,6 +12,8 @@ from studio.language import say
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 SIDECARS = "*.txt"
+ENDINGS = (".txt", ".caption")
+"""Of the files beside pictures; the first counts where both are there."""
 LONGEST_SIDECAR = 131_072
 
 
@@ -31,7 +33,7 @@ class Captions:
 
 def read_captions(folder: Path, listing: Listing, metadata_path: Path | None = None) -> Captions:
     """The captions of the pictures in `folder`, from the first source there is: `metadata_path`, metadata.jsonl,
-    metadata.csv, one .txt beside each picture. The others are only compared: where they disagree is a finding.
+    metadata.csv, one .txt or .caption beside each picture. The others are only compared: where they disagree is a finding.
 
     Names in a metadata file are relative to `folder`. Faults are in the result, nothing is raised.
     """
@@ -107,8 +109,8 @@ def _from_sidecars(folder: Path, listing: Listing, used: bool) -> Captions:
     pictures: dict[str, list[str]] = {}
     for name in listing.pictures:
         pictures.setdefault(_stem(name), []).append(name)
-    for name in listing.others:
-        if PurePosixPath(name).suffix.lower() != ".txt":
+    for name in sorted(listing.others, key=lambda name: ENDINGS[::-1].index(_ending(name)) if _ending(name) in ENDINGS else -1):
+        if _ending(name) not in ENDINGS:
             continue
         owners = pictures.get(_stem(name))
         if owners:
@@ -134,6 +136,10 @@ def _sidecar(path: Path, name: str) -> tuple[str, Problem | None]:
         return clean(text).strip(), None
     except LineError as fault:
         return "", Problem(shown(name), 1, fault.message, fault.fix, kind="format")
+
+
+def _ending(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
 
 
 def _stem(name: str) -> str:

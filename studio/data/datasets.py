@@ -15,6 +15,7 @@ from studio.files import write_atomically
 from studio.language import say
 
 WHERE = "where"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 TEXTUAL = frozenset({".txt", ".csv", ".jsonl", ".caption"})
 LARGEST_TEXT = 64 * 1024**2
 
@@ -99,6 +100,23 @@ def bring(files: Sequence[tuple[str, Path]], name: str, progress: Progress) -> t
             say("{path}: can't be written: {reason}", path=place, reason=error.strerror or error), say("Make room on the disk.")
         ) from None
     return Known(place.name, place), left_out
+
+
+def files_of(source: str, progress: Progress) -> list[tuple[str, Path]]:
+    """What `bring` shall bring from a folder, a zip, or a dataset on the Hub (`org/name`). Raises DataError, ModelError, MachineError."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        listing = scan(path)
+        return [(name, path / name) for name in (*listing.pictures, *listing.others)]
+    if path.is_file():
+        return [(path.name, path)]
+    if HUB_NAME.fullmatch(source):
+        from studio.data import hubsets
+
+        return hubsets.fetch(source, progress)
+    raise DataError(
+        say("{path}: there is no such folder or file.", path=shown(source, 200)), say("Give a folder, a zip, or a Hub id such as org/name.")
+    )
 
 
 def _place(place: Path, title: str, source: Path) -> None:

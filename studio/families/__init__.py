@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 
 from studio import home
+from studio.device import opening
 from studio.errors import InputError, ModelError
-from studio.families.base import Family, opening
+from studio.families.base import Family
 from studio.formats import fingerprints
 from studio.language import say
 
@@ -53,9 +54,9 @@ def find(base_model: str) -> Path:
         if path.exists():
             return path
     if HUB_NAME.fullmatch(base_model):
-        from studio.families.hub import download
+        from studio import hub
 
-        return download(base_model)
+        return hub.download(base_model, hub.PIPELINE, "base_model")
     raise ModelError(
         say("base_model: {path} is not there.", path=base_model),
         say("Give a .safetensors file, a diffusers folder, a Hub id such as org/name, or pocket."),

@@ -1,12 +1,12 @@
 """The seam between the studio and a kind of model: six verbs, and the bundle of parts that they work on."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from studio.config import Config
+from studio.device import opening
 from studio.formats.names import Names
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     Batch: TypeAlias = dict[str, Tensor]
 else:
     Row = Batch = dict
-
-
-opening = threading.RLock()
-"""Held while a model or its libraries are opened: opening a model changes how torch makes weights for all threads, and transformers can't be
-imported by two at once."""
 
 
 @dataclass(frozen=True)

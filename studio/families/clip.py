@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from studio.families.base import opening
+from studio.device import opening
 
 ASSETS = Path(__file__).parent / "assets"
 LIMIT = 77

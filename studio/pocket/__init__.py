@@ -10,6 +10,9 @@ FOLDER = Path(__file__).parent
 BASE = FOLDER / "base"
 """A diffusers folder that `StableDiffusionPipeline.from_pretrained` opens; fp16."""
 
+CAPTIONER = FOLDER / "captioner"
+"""A BLIP that names what the base draws; fp16. `figures.json` in it says how often it is right."""
+
 SAMPLES = FOLDER / "samples"
 """Holds a data set per style, each 40 pictures of 256 × 256 with metadata.csv: `gameboy` and `blueprint`."""
 

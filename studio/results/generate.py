@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from studio import families, home
-from studio.device import device, dtype, precision
+from studio.device import device, dtype, opening, precision
 from studio.errors import InputError
-from studio.families.base import Family, Piece, Prompt, opening
+from studio.families.base import Family, Piece, Prompt
 from studio.formats.lora import LoraLayer, read_lora
 from studio.language import say
 from studio.results import export

@@ -15,10 +15,10 @@ from studio.config import Config, unusual
 from studio.data.examples import Dataset, gather, split
 from studio.data.problems import Problem, lines
 from studio.data.report import too_long
-from studio.device import device_lock, free_memory, keep_freed_memory, set_threads
+from studio.device import device_lock, free_memory, keep_freed_memory, opening, set_threads
 from studio.errors import InputError, RunError, StudioError
 from studio.events import Event, Finding, Note, Progress, Started
-from studio.families.base import Bundle, Family, opening
+from studio.families.base import Bundle, Family
 from studio.formats.lora import read_lora
 from studio.language import say
 from studio.runs import environment, result

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LISTS = ("list-a.json", "list-b.json")
-KEPT = ("datasets", "runs", "presets")
+KEPT = ("datasets", "about", "runs", "presets")
 PASSING = ("lock", "stop")
 log = logging.getLogger("studio")
 

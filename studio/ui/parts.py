@@ -24,14 +24,16 @@ Answer = Callable[[dict[str, Any]], dict[str, Any] | None]
 log = logging.getLogger("studio")
 
 
-def part(name: str, answers: Sequence[Answer]) -> gr.HTML:
-    """A component from `assets/<name>.html` and `.js`. The script calls `ask("rows", {…})` for each function in `answers`.
+def part(name: str, answers: Sequence[Answer], *scripts: str) -> gr.HTML:
+    """A component from `assets/<name>.html` and `.js`, with more `scripts` in the same scope.
 
-    Such a function takes one dict and returns one; what it raises comes to the person as a sentence.
+    A script calls `ask("rows", {…})` for each function in `answers`. Such a function takes one dict and returns one; what it raises comes to the
+    person as a sentence.
     """
+    script = "\n".join(asset(f"{script}.js") for script in (name, *scripts))
     return gr.HTML(
         html_template=asset(f"{name}.html"),
-        js_on_load=f"const {{t, el, $, $$, ask, upload_files}} = window.studio.part(element, server, upload, trigger);\n{asset(f'{name}.js')}",
+        js_on_load=f"const {{t, el, $, $$, ask, upload_files}} = window.studio.part(element, server, upload, trigger);\n{script}",
         server_functions=[_answering(answer) for answer in answers],
         apply_default_css=False,
         elem_id=name,

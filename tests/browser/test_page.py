@@ -156,7 +156,7 @@ def test_the_preview_of_replace_changes_nothing_until_it_is_told_to(window: Any,
     page.wait_for_selector("#dataset .preview del")
     assert table.read_text() == before
     page.click("#dataset .preview .apply")
-    page.wait_for_function("document.querySelector('#dataset .saved').textContent === 'saved'")
+    page.wait_for_function("[...document.querySelectorAll('#dataset .caption')].every(c => c.textContent.startsWith('one '))")
     assert "one " in table.read_text()
     page.click("#dataset .undo")
     page.wait_for_function("[...document.querySelectorAll('#dataset .caption')].every(c => !c.textContent.startsWith('one '))")

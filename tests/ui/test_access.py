@@ -13,6 +13,7 @@ from studio.fields import Given
 from studio.pocket import SAMPLES
 from studio.runs import run as shelf
 from studio.ui import access, visitor
+from studio.ui.tabs import captions as captions_tab
 from studio.ui.tabs import compare, presets, runs, train
 from studio.ui.tabs import dataset as dataset_tab
 from studio.ui.visitor import Visitor
@@ -98,7 +99,7 @@ def test_only_what_was_uploaded_counts_as_uploaded(path: Any):
         lambda: dataset_tab.choose({"name": "../../etc"}),
         lambda: dataset_tab.choose({"sample": "../base"}),
         lambda: dataset_tab.rows({"name": "/etc"}),
-        lambda: dataset_tab.save({"name": "..", "edits": [["a", "b", "c"]]}),
+        lambda: captions_tab.save({"name": "..", "edits": [["a", "b", "c"]]}),
         lambda: train.start({"settings": {"base_model": "pocket", "train_data_dir": "/etc"}}),
         lambda: train.stop({"run": "/etc"}),
         lambda: runs.about({"run": "../.."}),

@@ -6,7 +6,6 @@ let rows = [],
   shown = [],
   stamp = null,
   dataset = kept('dataset'),
-  undo = [],
   problems = new Map(),
   general = [],
   filter = { tag: '', problem: '' },
@@ -27,6 +26,7 @@ function footer(row) {
     found = problems.get(row.name) || [];
   return [
     el('span', { title: row.name }, `${row.name} · ${count === 1 ? t('1 tag') : t('{count} tags', { count })}`),
+    row.machine ? el('span', { class: 'soft', title: t('Written by {name}, not looked at yet', { name: row.machine }) }, '✎') : null,
     found.length
       ? el(
           'span',
@@ -161,7 +161,6 @@ async function open(chosen) {
   dataset = chosen;
   rows = [];
   stamp = null;
-  undo = [];
   problems = new Map();
   general = [];
   keep('dataset', chosen);
@@ -185,8 +184,9 @@ async function load() {
     }
     return;
   }
+  $('.undo').disabled = !answer.undoable;
   if (answer.same) return;
-  rows = answer.rows.map(([name, caption]) => ({ name, caption }));
+  rows = answer.rows.map(([name, caption, machine]) => ({ name, caption, machine }));
   stamp = answer.stamp;
   cloud();
   faults();
@@ -334,75 +334,11 @@ function clash(name, mine, theirs) {
 function change(edits) {
   const real = edits.filter(([, before, after]) => before !== after);
   if (!real.length) return;
-  undo.push(real);
   $('.undo').disabled = false;
-  for (const [name, , after] of real) row_of(name).caption = after;
+  for (const [name, , after] of real) Object.assign(row_of(name), { caption: after, machine: '' });
   cloud();
   return save(real);
 }
-const many = work => {
-  const edits = shown.map(row => [row.name, row.caption, work(row.caption)]);
-  const count = edits.filter(([, a, b]) => a !== b).length;
-  change(edits);
-  paint();
-  toast(t('{count} captions changed', { count }));
-};
-$('.undo').onclick = () => {
-  const last = undo.pop();
-  $('.undo').disabled = !undo.length;
-  if (!last) return;
-  const back = last.map(([name, before, after]) => [name, after, before]);
-  for (const [name, , text] of back) {
-    const row = row_of(name);
-    if (row) row.caption = text;
-  }
-  cloud();
-  paint();
-  save(back);
-};
-$('.first').onclick = () => {
-  const word = $('.trigger').value.trim();
-  if (word) many(text => (tags_of(text)[0] === word ? text : text ? `${word}, ${text}` : word));
-  else $('.trigger').focus();
-};
-const tidy = text =>
-  text
-    .replace(/\s*,(\s*,)+/g, ',')
-    .replace(/,(?=\S)/g, ', ')
-    .replace(/^[,\s]+|[,\s]+$/g, '');
-$('.replace').onclick = () => {
-  const find = $('.find').value,
-    put = $('.with').value;
-  if (!find) {
-    $('.find').focus();
-    return;
-  }
-  const hits = shown.filter(row => row.caption.includes(find)),
-    box = $('.preview');
-  box.querySelector('h2').textContent = hits.length
-    ? t('{count} captions will change', { count: hits.length })
-    : t('Nothing here contains “{text}”.', { text: find });
-  box.querySelector('.list').replaceChildren(
-    ...hits.slice(0, 200).map(row =>
-      el(
-        'div',
-        {},
-        el('small', {}, row.name),
-        el(
-          'div',
-          {},
-          row.caption.split(find).flatMap((piece, i) => (i ? [el('del', {}, find), ' ', el('ins', {}, put), piece] : [piece])),
-        ),
-      ),
-    ),
-  );
-  box.querySelector('.apply').disabled = !hits.length;
-  box.querySelector('.apply').onclick = () => {
-    box.close();
-    many(text => (text.includes(find) ? tidy(text.split(find).join(put)) : text));
-  };
-  box.showModal();
-};
 grid.addEventListener('focusin', event => {
   const field = event.target.closest('.caption');
   if (field) field.contentEditable = 'plaintext-only';

@@ -9,8 +9,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from studio import fields
-from studio.data import album, datasets
-from studio.data.album import Edit
+from studio.data import album, authors, datasets, edits
 from studio.data.datasets import Known
 from studio.data.listing import READABLE
 from studio.data.thumbnails import thumbnail
@@ -20,8 +19,8 @@ from studio.language import say
 from studio.pocket import SAMPLES, STYLES
 from studio.ui import access, tasks
 from studio.ui.parts import part
+from studio.ui.tabs import captions
 
-MOST_EDITS = 20_000
 MOST_FOLDERS = 200
 
 
@@ -59,21 +58,14 @@ def folders(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows(asked: dict[str, Any]) -> dict[str, Any]:
-    """Every picture's name and caption. With `stamp`: nothing, where that is how it stands still."""
-    opened = album.open_album(access.dataset(str(asked.get("name"))).folder)
+    """Every picture's name, caption, and the captioner whose text it is. With `stamp`: nothing, where that is how it stands still."""
+    folder = access.dataset(str(asked.get("name"))).folder
+    opened = album.open_album(folder)
+    undoable = edits.undoable(folder)
     if asked.get("stamp") == opened.stamp:
-        return {"same": True}
-    return {"rows": opened.rows, "stamp": opened.stamp, "source": opened.source}
-
-
-def save(asked: dict[str, Any]) -> dict[str, Any]:
-    """Make edits `[name, before, after]`. Those whose caption somebody else changed come back as conflicts."""
-    given = asked.get("edits")
-    if not isinstance(given, list) or len(given) > MOST_EDITS or not all(isinstance(edit, list) and len(edit) == 3 for edit in given):
-        raise InputError(say("That is no list of edits."))
-    edits = [Edit(*(str(word) for word in edit)) for edit in given]
-    saved, conflicts = album.save(access.dataset(str(asked.get("name"))).folder, edits)
-    return {"stamp": saved.stamp, "conflicts": conflicts}
+        return {"same": True, "undoable": undoable}
+    machine = authors.by_machine(folder, opened.captions.texts)
+    return {"rows": [[*row, machine.get(row[0], "")] for row in opened.rows], "stamp": opened.stamp, "source": opened.source, "undoable": undoable}
 
 
 def check(asked: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +143,7 @@ ROUTES = [Route("/studio/dataset/{dataset}/{name:path}", picture)]
 
 def build() -> None:
     """Put the tab's part on the page."""
-    part("dataset", [known, choose, folders, rows, save, check, bring, try_it, tasks.task, tasks.cancel])
+    part("dataset", [known, choose, folders, rows, *captions.ANSWERS, check, bring, try_it, tasks.task, tasks.cancel], "captions")
 
 
 def _named(found: Known) -> dict[str, Any]:

@@ -1,0 +1,114 @@
+"""The command line's part for data: look at it, write captions, change them."""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from studio import fields
+from studio.errors import InputError
+from studio.fields import Given
+from studio.language import say
+
+if TYPE_CHECKING:
+    from studio.data.album import Conflict
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Look at data as a run would, without training."""
+    from studio import home
+    from studio.data import report
+    from studio.families import clip
+
+    if bool(arguments.config) == bool(arguments.data):
+        raise InputError(say("Give either --config FILE or --data DIR."))
+    given = fields.read_yaml(arguments.config) if arguments.config else {}
+    if arguments.data:
+        given = {"base_model": Given("pocket", "--data"), "train_data_dir": Given(str(arguments.data), "--data")}
+    config = fields.build(given)
+    tokenizer = clip.tokenizer()
+    found = report.check(config, extract_to=home.cache() / "archives", count_tokens=lambda text: len(tokenizer(text).input_ids), limit=clip.LIMIT)
+    if arguments.json:
+        print(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+    else:
+        for line in found.lines():
+            print(line)
+        print(
+            say(
+                "{pictures} pictures, {captions} captions, {usable} to train on.",
+                pictures=found.pictures,
+                captions=found.captions,
+                usable=found.usable,
+            )
+        )
+        if not found.problems:
+            print(say("Nothing is wrong."))
+    return InputError.exit_code if found.errors else 0
+
+
+def caption(arguments: argparse.Namespace) -> int:
+    """Write captions for the pictures of a folder, or change many at once."""
+    from studio.data import album, captioning, edits
+    from studio.data.captioners import Options
+    from studio.terminal import following
+
+    metadata = arguments.output.absolute() if arguments.output else None
+    if arguments.undo:
+        what, count, conflicts = edits.undo(arguments.input)
+        print(say("Taken back: {what}. {count} captions are as they were.", what=what, count=count))
+        return _told(conflicts)
+    if arguments.edit:
+        change = edits.parse(arguments.edit)
+        found = edits.preview(dict(album.open_album(arguments.input, metadata).rows), change)
+        for edit in found[: None if len(found) <= 20 else 10] if arguments.preview else ():
+            print(f"{edit.name}\n  - {edit.before}\n  + {edit.after}")
+        if arguments.preview:
+            print(say("{count} captions would change.", count=len(found)))
+            return 0
+        _, conflicts = edits.apply(arguments.input, found, " ".join(arguments.edit), metadata)
+        print(say("{count} captions changed.", count=len(found) - len(conflicts)))
+        return _told(conflicts)
+    options = Options(
+        model=arguments.captioner_model,
+        batch=arguments.batch,
+        threshold=arguments.threshold,
+        character_threshold=arguments.character_threshold,
+        underscores=arguments.underscores,
+        ratings=arguments.ratings,
+        characters=not arguments.no_characters,
+        without=tuple(edits.tags(arguments.without)),
+        template=arguments.template,
+    )
+    job = captioning.Job(arguments.input, arguments.captioner, options, arguments.caption_prefix, arguments.overwrite, arguments.resume, metadata)
+    with following(say("Captions")) as progress:
+        outcome = captioning.caption(job, progress)
+    for problem in outcome.problems:
+        print(problem, file=sys.stderr)
+    speed = f"{outcome.speed:.1f}"
+    if outcome.written:
+        print(say("{count} captions written, {speed} pictures a second: {path}", count=outcome.written, speed=speed, path=outcome.source))
+    elif not outcome.recovered:
+        print(say("Nothing to write."))
+    if outcome.recovered:
+        print(say("{count} more were written before the interruption.", count=outcome.recovered))
+    if outcome.kept:
+        print(say("{count} were left as they are (--overwrite auto: what a captioner wrote; all: everything).", count=outcome.kept))
+    return _told(outcome.conflicts)
+
+
+def bring(arguments: argparse.Namespace) -> None:
+    """Copy pictures and captions into a dataset of the workspace: from a folder, a zip or the Hub."""
+    from studio.data import datasets
+    from studio.terminal import following
+
+    with following(say("Copying")) as progress:
+        found, left_out = datasets.bring(datasets.files_of(arguments.source, progress), arguments.name or "", progress)
+    for line in left_out:
+        print(line, file=sys.stderr)
+    print(say("Dataset {name}: {path}", name=found.name, path=found.folder))
+
+
+def _told(conflicts: "list[Conflict]") -> int:
+    for conflict in conflicts:
+        print(say("{name}: was changed meanwhile and left as it is: {text}", name=conflict.name, text=conflict.theirs), file=sys.stderr)
+    return 0

@@ -1,0 +1,103 @@
+"""What the Dataset tab asks of captions: who writes them, changes to many at once, taking the last one back."""
+
+from typing import Any, get_args
+
+from studio.data import album, captioners, captioning, edits
+from studio.data.album import Edit
+from studio.data.captioners import CAPTIONERS, Options
+from studio.data.captioning import Job, Overwrite
+from studio.errors import InputError
+from studio.language import say
+from studio.ui import access, tasks
+
+MOST_EDITS = 20_000
+MOST_SHOWN = 200
+MOST_CHANGES = 20
+
+
+def writers(_: dict[str, Any]) -> dict[str, Any]:
+    """The captioners, and the changes that can be made to many captions."""
+    kinds = [kind for kind in CAPTIONERS.values() if kind.ready or not access.HOUSE.demo]
+    return {
+        "writers": [{"name": kind.name, "title": say(kind.title), "about": say(kind.about), "ready": kind.ready} for kind in kinds],
+        "changes": [{"name": name, "about": say(change.about), "needs": change.needs} for name, change in edits.OPERATIONS.items()],
+    }
+
+
+def save(asked: dict[str, Any]) -> dict[str, Any]:
+    """Make edits `[name, before, after]`. Those whose caption somebody else changed come back as conflicts."""
+    given = asked.get("edits")
+    if not isinstance(given, list) or len(given) > MOST_EDITS or not all(isinstance(edit, list) and len(edit) == 3 for edit in given):
+        raise InputError(say("That is no list of edits."))
+    found = [Edit(*(str(word) for word in edit)) for edit in given]
+    saved, conflicts = edits.apply(access.dataset(str(asked.get("name"))).folder, found, say("by hand"))
+    return {"stamp": saved.stamp, "conflicts": conflicts}
+
+
+def preview(asked: dict[str, Any]) -> dict[str, Any]:
+    """What changes would do to the captions of the pictures `only` (all when absent): how many, and the first of them."""
+    found = _changed(asked)
+    return {"count": len(found), "edits": found[:MOST_SHOWN]}
+
+
+def change(asked: dict[str, Any]) -> dict[str, Any]:
+    """Make them."""
+    found = _changed(asked)
+    folder = access.dataset(str(asked.get("name"))).folder
+    saved, conflicts = edits.apply(folder, found, " ".join(map(str, asked["changes"])))
+    return {"count": len(found) - len(conflicts), "conflicts": conflicts, "stamp": saved.stamp}
+
+
+def undo(asked: dict[str, Any]) -> dict[str, Any]:
+    """Take the last change back."""
+    folder = access.dataset(str(asked.get("name"))).folder
+    what, count, conflicts = edits.undo(folder)
+    return {"what": what, "count": count, "left": len(conflicts), "undoable": edits.undoable(folder)}
+
+
+def caption(asked: dict[str, Any]) -> dict[str, Any]:
+    """Write captions, in the background."""
+    found = access.dataset(str(asked.get("name")))
+    kind = captioners.find(str(asked.get("captioner")))
+    model = str(asked.get("model") or "")
+    if access.HOUSE.demo and (model or not kind.ready):
+        raise InputError(say("Nothing is downloaded here."), say("Choose a captioner that needs no download."))
+    if model and model.count("/") != 1:
+        model = str(access.path(model))
+    overwrite: Overwrite = asked["overwrite"] if asked.get("overwrite") in get_args(Overwrite) else "none"
+    options = Options(
+        model=model,
+        threshold=_share(asked.get("threshold"), Options.threshold),
+        ratings=bool(asked.get("ratings")),
+        without=tuple(edits.tags(str(asked.get("without") or ""))),
+        template=str(asked.get("template") or Options.template),
+    )
+    job = Job(found.folder, kind.name, options, str(asked.get("prefix") or ""), overwrite, resume=True, only=_names(asked))
+
+    def work(progress: tasks.Progress) -> dict[str, Any]:
+        outcome = captioning.caption(job, progress)
+        problems = [str(problem) for problem in outcome.problems]
+        return {"written": outcome.written + outcome.recovered, "kept": outcome.kept, "speed": outcome.speed, "problems": problems}
+
+    return tasks.start(say("Opening {name}", name=say(kind.title)), work)
+
+
+ANSWERS = [writers, save, preview, change, undo, caption]
+
+
+def _changed(asked: dict[str, Any]) -> list[Edit]:
+    words = asked.get("changes")
+    if not isinstance(words, list) or not words or len(words) > MOST_CHANGES:
+        raise InputError(say("That is no list of edits."))
+    opened = album.open_album(access.dataset(str(asked.get("name"))).folder)
+    only = set(_names(asked))
+    return edits.preview({name: text for name, text in opened.rows if not only or name in only}, edits.parse(map(str, words)))
+
+
+def _names(asked: dict[str, Any]) -> tuple[str, ...]:
+    only = asked.get("only")
+    return tuple(map(str, only[:MOST_EDITS])) if isinstance(only, list) else ()
+
+
+def _share(value: object, usual: float) -> float:
+    return float(value) if isinstance(value, (int, float)) and 0 < value < 1 else usual
