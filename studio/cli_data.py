@@ -3,6 +3,8 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio import fields
@@ -12,13 +14,16 @@ from studio.language import say
 
 if TYPE_CHECKING:
     from studio.data.album import Conflict
+    from studio.data.datasheet import Facts
+    from studio.data.description import Description
 
 
 def check(arguments: argparse.Namespace) -> int:
     """Look at data as a run would, without training."""
     from studio import home
-    from studio.data import report
+    from studio.data import datasheet, report
     from studio.families import clip
+    from studio.files import write_atomically
 
     if bool(arguments.config) == bool(arguments.data):
         raise InputError(say("Give either --config FILE or --data DIR."))
@@ -28,8 +33,12 @@ def check(arguments: argparse.Namespace) -> int:
     config = fields.build(given)
     tokenizer = clip.tokenizer()
     found = report.check(config, extract_to=home.cache() / "archives", count_tokens=lambda text: len(tokenizer(text).input_ids), limit=clip.LIMIT)
+    folder = config.train_data_dir
+    facts = _facts(arguments, folder)
+    if arguments.markdown:
+        write_atomically(arguments.markdown, datasheet.markdown(found, facts))
     if arguments.json:
-        print(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+        print(json.dumps({**found.as_json(), "facts": vars(facts)}, ensure_ascii=False, indent=1))
     else:
         for line in found.lines():
             print(line)
@@ -43,7 +52,33 @@ def check(arguments: argparse.Namespace) -> int:
         )
         if not found.problems:
             print(say("Nothing is wrong."))
+        _tell_about(found.description)
     return InputError.exit_code if found.errors else 0
+
+
+def _facts(arguments: argparse.Namespace, folder: Path) -> "Facts":
+    """What was said of the data, with what is said of it now."""
+    from studio.data import datasheet
+
+    known = datasheet.read(folder)
+    said = {name: text for name in vars(known) if (text := getattr(arguments, name)) is not None}
+    if said:
+        known = replace(known, **said)
+        datasheet.write(folder, known)
+    return known
+
+
+def _tell_about(about: "Description") -> None:
+    for name, counts in (
+        (say("Shorter side, pixels"), about.sides),
+        (say("Aspect ratio"), about.aspects),
+        (say("Tokens in a caption"), about.tokens),
+    ):
+        if counts:
+            print(f"{name}: " + ", ".join(f"{label}: {count}" for label, count in counts.items()))
+    for bucket in about.buckets:
+        shape, kept = f"{bucket.width} × {bucket.height}", f"{bucket.kept:.0%}"
+        print(say("Bucket {shape}: {count} pictures, the crop keeps {kept}.", shape=shape, count=bucket.count, kept=kept))
 
 
 def caption(arguments: argparse.Namespace) -> int:

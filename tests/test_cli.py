@@ -80,7 +80,16 @@ def test_bad_data_lists_every_line_and_leaves_the_output_dir_free(capsys, tmp_pa
 
 
 def test_good_data_is_good(capsys):
-    assert answer(capsys, "check", "--data", str(SAMPLES / "gameboy")) == (0, "40 pictures, 40 captions, 40 to train on.\nNothing is wrong.\n")
+    code, said = answer(capsys, "check", "--data", str(SAMPLES / "gameboy"))
+    assert (code, said.splitlines()[:2]) == (0, ["40 pictures, 40 captions, 40 to train on.", "Nothing is wrong."])
+    assert "Bucket 512 × 512: 40 pictures, the crop keeps 100%." in said
+
+
+def test_what_is_said_of_data_is_kept_and_stands_in_the_report(capsys, tmp_path):
+    data, sheet = str(SAMPLES / "gameboy"), tmp_path / "sheet.md"
+    answer(capsys, "check", "--data", data, "--source", "drawn for the studio", "--captioning", "by hand")
+    assert json.loads(answer(capsys, "check", "--data", data, "--json", "--markdown", str(sheet))[1])["facts"]["source"] == "drawn for the studio"
+    assert "| Captioning method | by hand |" in sheet.read_text()
     code, said = answer(capsys, "check", "--data", str(SAMPLES / "gameboy"), "--json")
     assert code == 0
     assert json.loads(said)["usable"] == 40

@@ -1,36 +1,21 @@
 """Everything that is wrong with a dataset, and what it is like, before a run."""
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from studio.config import Config
 from studio.data.buckets import bucket_for, fit
+from studio.data.description import CountTokens, Description, describe
 from studio.data.examples import Example, Progress, survey, unwatched
 from studio.data.problems import FaultyDataError, Problem, lines, shown
 from studio.language import say
 
-SIDES = (256, 512, 768, 1024, 1536, 2048)
-ASPECTS = {"9:16": 9 / 16, "2:3": 2 / 3, "3:4": 3 / 4, "1:1": 1.0, "4:3": 4 / 3, "3:2": 3 / 2, "16:9": 16 / 9}
-MOST_WORDS = 20
-STOP_WORDS = frozenset(
-    ("a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "into", "is", "it", "its", "of", "on", "or", "that", "the", "this", "to", "with")
-)
 
-CountTokens = Callable[[str], int]
-
-
-@dataclass(frozen=True)
-class Description:
-    """The data in numbers: pictures by the shorter side in pixels ("512-767") and by the nearest usual aspect ratio ("3:2"),
-    and the most frequent words of the captions."""
-
-    sides: dict[str, int] = field(default_factory=dict)
-    aspects: dict[str, int] = field(default_factory=dict)
-    words: tuple[tuple[str, int], ...] = ()
+USUAL_RESOLUTION = 512
+"""What the crops are shown for where no resolution is set."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +29,7 @@ class Report:
     usable: int = 0
     skipped: int = 0
     problems: tuple[Problem, ...] = ()
-    description: Description = Description()
+    description: Description = field(default_factory=Description)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -85,7 +70,8 @@ def check(
     if count_tokens and limit:
         problems += too_long(seen.examples, count_tokens, limit)
     usable = len(seen.examples)
-    return Report(shown(seen.folder), seen.found, seen.captioned, usable, seen.found - usable, tuple(problems), describe(seen.examples))
+    about = describe(seen.examples, config.resolution or USUAL_RESOLUTION, config.enable_bucket, count_tokens, limit)
+    return Report(shown(seen.folder), seen.found, seen.captioned, usable, seen.found - usable, tuple(problems), about)
 
 
 def too_small(examples: Iterable[Example], resolution: int | None) -> list[Problem]:
@@ -115,20 +101,6 @@ def too_long(examples: Iterable[Example], count_tokens: CountTokens, limit: int)
     return found
 
 
-def describe(examples: Sequence[Example]) -> Description:
-    """The data in numbers."""
-    sides = Counter(_side(min(example.size)) for example in examples)
-    aspects = Counter(_aspect(example.size) for example in examples)
-    words = Counter(word for example in examples for word in set(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", example.caption.lower())))
-    told = sorted(((word, count) for word, count in words.items() if word not in STOP_WORDS), key=lambda pair: (-pair[1], pair[0]))
-    labels = [_side(side) for side in (0, *SIDES)]
-    return Description(
-        {label: sides[label] for label in labels if sides[label]},
-        {label: aspects[label] for label in ASPECTS if aspects[label]},
-        tuple(told[:MOST_WORDS]),
-    )
-
-
 def _cut(caption: str, count_tokens: CountTokens, limit: int) -> str:
     """What lies behind the longest beginning, in whole words, of at most `limit` tokens."""
     ends = [match.end() for match in re.finditer(r"\S+", caption)]
@@ -140,14 +112,3 @@ def _cut(caption: str, count_tokens: CountTokens, limit: int) -> str:
         else:
             high = middle - 1
     return caption[ends[low - 1] if low else 0 :].strip()
-
-
-def _side(side: int) -> str:
-    low = max((bound for bound in SIDES if bound <= side), default=0)
-    higher = [bound for bound in SIDES if bound > side]
-    return f"{low}-{higher[0] - 1}" if higher else f"{low}+"
-
-
-def _aspect(size: tuple[int, int]) -> str:
-    aspect = size[0] / size[1]
-    return min(ASPECTS, key=lambda label: max(ASPECTS[label] / aspect, aspect / ASPECTS[label]))

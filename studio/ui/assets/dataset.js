@@ -9,7 +9,8 @@ let rows = [],
   problems = new Map(),
   general = [],
   filter = { tag: '', problem: '' },
-  painting = 0;
+  painting = 0,
+  described = null;
 const grid = $('.grid'),
   tags_of = text =>
     text
@@ -263,6 +264,8 @@ async function examine() {
   if (turn !== examined) return;
   $('.looking').hidden = true;
   if (!result) return;
+  described = result;
+  $('.report-open').disabled = false;
   const names = new Set(rows.map(row => row.name));
   problems = new Map();
   general = [];

@@ -1,6 +1,7 @@
 """The Dataset tab: bring pictures in, edit captions, see what is wrong with them."""
 
 import asyncio
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def check(asked: dict[str, Any]) -> dict[str, Any]:
     resolution = asked.get("resolution")
 
     def work(progress: tasks.Progress) -> dict[str, Any]:
-        from studio.data import report
+        from studio.data import datasheet, report
         from studio.families import clip
 
         given: dict[str, Any] = {"base_model": "pocket", "train_data_dir": str(found.folder)}
@@ -84,10 +85,23 @@ def check(asked: dict[str, Any]) -> dict[str, Any]:
         tokenizer = clip.tokenizer()
         seen = report.check(config, progress, count_tokens=lambda text: len(tokenizer(text).input_ids), limit=clip.LIMIT)
         problems = [[p.file, p.line, p.message, p.fix, p.severity, p.kind] for p in seen.problems]
-        about = seen.description
-        return {"problems": problems, "sides": about.sides, "aspects": about.aspects, "usable": seen.usable}
+        facts = datasheet.read(found.folder)
+        guessed = facts.captioning or datasheet.captioning(found.folder, album.open_album(found.folder).captions.texts)
+        sheet = datasheet.markdown(seen, replace(facts, captioning=guessed))
+        about = {**asdict(seen.description), "facts": asdict(facts), "guessed": guessed, "markdown": sheet}
+        return {"problems": problems, "about": about, "usable": seen.usable, "pictures": seen.pictures, "captions": seen.captions}
 
     return tasks.start(say("Looking at the pictures"), work)
+
+
+def say_of(asked: dict[str, Any]) -> None:
+    """Keep what the person says of a dataset: source, preprocessing, captioning."""
+    from studio.data import datasheet
+
+    facts = datasheet.Facts(
+        *(" ".join(str(asked.get(name) or "").split())[: datasheet.LONGEST] for name in ("source", "preprocessing", "captioning"))
+    )
+    datasheet.write(access.dataset(str(asked.get("name"))).folder, facts)
 
 
 def bring(asked: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +157,7 @@ ROUTES = [Route("/studio/dataset/{dataset}/{name:path}", picture)]
 
 def build() -> None:
     """Put the tab's part on the page."""
-    part("dataset", [known, choose, folders, rows, *captions.ANSWERS, check, bring, try_it, tasks.task, tasks.cancel], "captions")
+    part("dataset", [known, choose, folders, rows, *captions.ANSWERS, check, say_of, bring, try_it, tasks.task, tasks.cancel], "captions", "report")
 
 
 def _named(found: Known) -> dict[str, Any]:

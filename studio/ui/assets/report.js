@@ -1,0 +1,93 @@
+// What the data is like, what is wrong with it, and what only a person knows of it.
+function bars(title, counts, note = '') {
+  const entries = Array.isArray(counts) ? counts : Object.entries(counts),
+    most = Math.max(...entries.map(([, count]) => count));
+  if (!entries.length) return null;
+  return el(
+    'section',
+    {},
+    el('h3', {}, title),
+    note ? el('small', { class: 'soft' }, note) : null,
+    ...entries.map(([label, count]) => {
+      const bar = el('i', {});
+      bar.style.inlineSize = `${(100 * count) / most}%`;
+      return el(
+        'div',
+        { class: 'bar' },
+        el('span', { class: 'mono' }, label),
+        el('span', { class: 'track' }, bar),
+        el('b', { class: 'mono' }, String(count)),
+      );
+    }),
+  );
+}
+function finding(kind, found) {
+  const here = found.filter(p => problems.get(p.file)?.includes(p));
+  return el(
+    'div',
+    { class: `notice ${found.some(p => p.severity === 'error') ? 'error' : 'warning'} row` },
+    el(
+      'div',
+      { class: 'grow' },
+      el('b', {}, `${KINDS[kind] || kind} · ${found.length}`),
+      el('div', {}, found[0].message),
+      el('div', { class: 'soft' }, found[0].fix),
+    ),
+    here.length
+      ? el(
+          'button',
+          {
+            type: 'button',
+            class: 'btn small',
+            onclick: () => {
+              $('.report').close();
+              filter.problem = kind;
+              faults();
+              paint();
+            },
+          },
+          t('Show'),
+        )
+      : null,
+  );
+}
+$('.report-open').onclick = () => {
+  if (!described) return;
+  const { about, usable, pictures, captions } = described,
+    kinds = new Map();
+  for (const p of [...[...problems.values()].flat(), ...general]) kinds.set(p.kind, [...(kinds.get(p.kind) || []), p]);
+  $('.sums').textContent = t('{pictures} pictures, {captions} with a caption, {usable} to train on.', { pictures, captions, usable });
+  $('.findings').replaceChildren(
+    ...(kinds.size ? [...kinds].map(([kind, found]) => finding(kind, found)) : [el('div', { class: 'soft' }, t('Nothing is wrong.'))]),
+  );
+  for (const input of $$('.facts input')) {
+    input.value = about.facts[input.name];
+    if (input.name === 'captioning' && about.guessed) input.placeholder = about.guessed;
+  }
+  const cropped = about.buckets.reduce((sum, bucket) => sum + bucket.cropped.length, 0);
+  $('.charts').replaceChildren(
+    ...[
+      bars(t('Shorter side, pixels'), about.sides),
+      bars(t('Aspect ratio'), about.aspects),
+      bars(
+        t('Buckets: what each crop keeps'),
+        about.buckets.map(b => [`${b.width} × ${b.height} · ${Math.round(100 * b.kept)} %`, b.count]),
+        cropped ? t('{count} pictures lose more than a quarter.', { count: cropped }) : '',
+      ),
+      bars(t('Tokens in a caption'), about.tokens, about.tokens['>77'] ? t('What is beyond 77 is not read.') : ''),
+      bars(t('Frequent words'), about.words),
+      about.tags.length > 1 ? bars(t('Frequent tags'), about.tags) : null,
+    ].filter(Boolean),
+  );
+  const sheet = $('.sheet');
+  URL.revokeObjectURL(sheet.href);
+  sheet.href = URL.createObjectURL(new Blob([about.markdown], { type: 'text/markdown' }));
+  $('.report').showModal();
+};
+$('.facts').addEventListener('change', async () => {
+  const said = Object.fromEntries($$('.facts input').map(input => [input.name, input.value]));
+  if (await ask('say_of', { name: dataset.name, ...said })) {
+    described.about.facts = said;
+    examine();
+  }
+});
