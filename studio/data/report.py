@@ -13,7 +13,6 @@ from studio.data.examples import Example, Progress, survey, unwatched
 from studio.data.problems import FaultyDataError, Problem, lines, shown
 from studio.language import say
 
-
 USUAL_RESOLUTION = 512
 """What the crops are shown for where no resolution is set."""
 
