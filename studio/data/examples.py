@@ -13,6 +13,7 @@ from studio.data.captions import SIDECARS, Captions, joined, read_captions
 from studio.data.images import Look, examine
 from studio.data.importing import archive_findings, open_folder
 from studio.data.listing import Listing, scan
+from studio.data.looks import Looks
 from studio.data.problems import FaultyDataError, Problem, Severity, shown
 from studio.data.sameness import kept_apart, same_content
 from studio.language import say
@@ -84,8 +85,11 @@ def gather(config: Config, progress: Progress = unwatched, extract_to: Path | No
     return Dataset(seen.folder, seen.examples, seen.problems)
 
 
-def survey(config: Config, progress: Progress = unwatched, extract_to: Path | None = None) -> Survey:
-    """Look at everything. Faults are in the result; only a source that can't be opened raises (FaultyDataError, MachineError)."""
+def survey(config: Config, progress: Progress = unwatched, extract_to: Path | None = None, remember: bool = False) -> Survey:
+    """Look at everything. Faults are in the result; only a source that can't be opened raises (FaultyDataError, MachineError).
+
+    With `remember`, a picture whose file is as it was is not decoded again.
+    """
     folder = open_folder(config.train_data_dir, extract_to)
     listing = scan(folder)
     captions = read_captions(folder, listing, config.metadata_path)
@@ -93,7 +97,8 @@ def survey(config: Config, progress: Progress = unwatched, extract_to: Path | No
     problems = [*archive_findings(config.train_data_dir), *listing.problems, *captions.problems]
     problems += _without_caption(config, names, captions, listing)
     wanted = [name for name in names if config.missing_captions != "skip" or captions.texts.get(name)]
-    looks, unreadable = _examine(folder, wanted, config, progress)
+    known = Looks.of(folder) if remember else None
+    looks, unreadable = _examine(folder, wanted, config, progress, known)
     examples = tuple(
         Example(folder / name, name, look.content, look.size, joined(config.caption_prefix, captions.texts.get(name, ""), config.caption_suffix))
         for name, look in looks.items()
@@ -137,12 +142,21 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[tuple[E
     return train, tuple(example for example in everything if example.content in held), 0.0
 
 
-def _examine(folder: Path, names: Sequence[str], config: Config, progress: Progress) -> tuple[dict[str, Look], list[Problem]]:
+def _examine(folder: Path, names: Sequence[str], config: Config, progress: Progress, known: Looks | None) -> tuple[dict[str, Look], list[Problem]]:
     severity: Severity = "warning" if config.bad_images == "skip" else "error"
 
     def look(name: str) -> Look | Problem:
         try:
-            return examine(folder / name, config.resolution)
+            if known is None:
+                return examine(folder / name, config.resolution)
+            file = (folder / name).stat()
+            if (seen := known.find(name, file)) and min(seen.size) * 4 >= (config.resolution or 0):
+                return seen
+            found = examine(folder / name, config.resolution)
+            known.keep(name, file, found)
+            return found
+        except OSError as error:
+            return Problem(shown(name), None, say("The file can't be read: {reason}", reason=error.strerror), say("Check its permissions."), severity)
         except FaultyDataError as refused:
             return replace(refused.problems[0], file=shown(name), severity=severity)
 
@@ -158,6 +172,8 @@ def _examine(folder: Path, names: Sequence[str], config: Config, progress: Progr
             progress(done, len(names))
     finally:
         pool.shutdown(cancel_futures=True)
+    if known:
+        known.save()
     if problems and severity == "error":
         problems[0] = replace(problems[0], fix=f"{problems[0].fix} {say('Or set bad_images: skip.')}")
     return looks, problems

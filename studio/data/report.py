@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,10 @@ def check(
     With `count_tokens` and `limit`, captions of more than `limit` tokens are found, with the text that is cut off.
     """
     try:
-        seen = survey(config, progress, extract_to)
+        seen = survey(config, progress, extract_to, remember=True)
     except FaultyDataError as refused:
         return Report(shown(config.train_data_dir), problems=refused.problems)
+    count_tokens = cache(count_tokens) if count_tokens else None
     problems = list(seen.problems)
     problems += too_small(seen.examples, config.resolution)
     if count_tokens and limit:

@@ -122,13 +122,13 @@ def test_a_hidden_tab_asks_for_nothing(window: Any):
     assert [url for url in page.asked if "heartbeat" not in url] == []
 
 
-def test_five_hundred_pictures_are_there_soon(window: Any, app: App):
+def test_ten_thousand_pictures_open_and_scroll_without_being_all_made(window: Any, app: App):
     folder = app.home / "datasets" / "many"
     folder.mkdir(parents=True)
-    pictures = sorted((SAMPLES / "gameboy").glob("*.png"))
-    for number in range(500):
-        (folder / f"{number:03d}.png").write_bytes(pictures[number % len(pictures)].read_bytes())
-    (folder / "metadata.csv").write_text("".join(f'{number:03d}.png,"a thing, number {number}, pixels"\n' for number in range(500)))
+    pictures = [path.read_bytes() for path in sorted((SAMPLES / "gameboy").glob("*.png"))]
+    for number in range(10_000):
+        (folder / f"{number:05d}.png").write_bytes(pictures[number % len(pictures)])
+    (folder / "metadata.csv").write_text("".join(f'{number:05d}.png,"a thing, number {number}, pixels"\n' for number in range(10_000)))
     page = window()
     page.evaluate("chosen => window.studio.keep('dataset', chosen)", {"name": "many", "folder": str(folder)})
     page.reload()
@@ -136,10 +136,31 @@ def test_five_hundred_pictures_are_there_soon(window: Any, app: App):
     page.wait_for_selector("#dataset .picture img")
     page.wait_for_function("[...document.querySelectorAll('#dataset .picture img')].slice(0, 12).every(i => i.naturalWidth > 0)")
     first = time.monotonic() - began
-    page.wait_for_function("document.querySelectorAll('#dataset .picture').length === 500")
-    print(f"500 pictures: the first rows after {first:.1f} s, all cards after {time.monotonic() - began:.1f} s")
-    page.fill("#dataset .search", "number 42,")
-    page.wait_for_function("document.querySelectorAll('#dataset .picture').length === 1")
+    made = "document.querySelectorAll('#dataset .picture').length"
+    few = page.evaluate(made)
+    assert few < 500
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_function(f"{made} > {few}")
+    assert page.evaluate(made) < 1000
+    searching = page.evaluate(
+        """async () => {
+            const box = document.querySelector('#dataset .search'), from = performance.now();
+            box.value = 'number 4242,';
+            box.dispatchEvent(new Event('input'));
+            while (document.querySelectorAll('#dataset .picture').length !== 1) await new Promise(requestAnimationFrame);
+            return performance.now() - from;
+        }"""
+    )
+    assert page.inner_text("#dataset .picture .caption") == "a thing, number 4242, pixels"
+    page.fill("#dataset .search", "")
+    page.fill("#dataset .trigger", "ohwx")
+    began = time.monotonic()
+    page.click("#dataset .first")
+    page.wait_for_function("document.querySelector('#dataset .caption').textContent.startsWith('ohwx, ')")
+    changing = time.monotonic() - began
+    page.click("#dataset .undo")
+    page.wait_for_function("document.querySelector('#dataset .caption').textContent.startsWith('a thing')")
+    print(f"10,000 pictures: first rows {first:.1f} s, a search {searching:.0f} ms, a change of all {changing:.1f} s, {few} cards at first")
 
 
 def test_the_preview_of_replace_changes_nothing_until_it_is_told_to(window: Any, app: App, tmp_path: Path):
@@ -156,7 +177,7 @@ def test_the_preview_of_replace_changes_nothing_until_it_is_told_to(window: Any,
     page.wait_for_selector("#dataset .preview del")
     assert table.read_text() == before
     page.click("#dataset .preview .apply")
-    page.wait_for_function("[...document.querySelectorAll('#dataset .caption')].every(c => c.textContent.startsWith('one '))")
+    page.wait_for_function("[...document.querySelectorAll('#dataset .caption')].some(c => c.textContent.startsWith('one '))")
     assert "one " in table.read_text()
     page.click("#dataset .undo")
     page.wait_for_function("[...document.querySelectorAll('#dataset .caption')].every(c => !c.textContent.startsWith('one '))")

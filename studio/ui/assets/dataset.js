@@ -3,13 +3,13 @@ const { studio } = window,
 const CHUNK = 60,
   MOST_TAGS = 24;
 let rows = [],
+  by_name = new Map(),
   shown = [],
   stamp = null,
   dataset = kept('dataset'),
   problems = new Map(),
   general = [],
   filter = { tag: '', problem: '' },
-  painting = 0,
   described = null;
 const grid = $('.grid'),
   tags_of = text =>
@@ -17,7 +17,7 @@ const grid = $('.grid'),
       .split(',')
       .map(word => word.trim())
       .filter(Boolean),
-  row_of = name => rows.find(row => row.name === name);
+  row_of = name => by_name.get(name);
 const image = (name, whole) =>
   `studio/dataset/${encodeURIComponent(dataset.name)}/${name.split('/').map(encodeURIComponent).join('/')}${whole ? '?whole' : ''}`;
 
@@ -76,8 +76,7 @@ function enlarge(row) {
   box.showModal();
 }
 function paint() {
-  const wanted = $('.search').value.trim().toLowerCase(),
-    turn = ++painting;
+  const wanted = $('.search').value.trim().toLowerCase();
   shown = rows.filter(
     row =>
       (!wanted || row.caption.toLowerCase().includes(wanted) || row.name.toLowerCase().includes(wanted)) &&
@@ -85,16 +84,18 @@ function paint() {
       (!filter.problem || (problems.get(row.name) || []).some(p => p.kind === filter.problem)),
   );
   grid.replaceChildren();
-  let next = 0;
-  const chunk = () => {
-    if (turn !== painting) return;
-    grid.append(...shown.slice(next, (next += CHUNK)).map(card));
-    if (next < shown.length) (window.requestIdleCallback || setTimeout)(chunk);
-  };
-  chunk();
+  more();
   $('.count').textContent = `${shown.length} / ${rows.length}`;
   keep('search', { search: $('.search').value, ...filter });
 }
+// Cards are made as the end of the grid comes near: ten thousand of them would take seconds and half a gigabyte.
+function more() {
+  const made = grid.children.length;
+  grid.append(...shown.slice(made, made + CHUNK).map(card));
+  end.unobserve($('.end'));
+  if (grid.children.length < shown.length) end.observe($('.end'));
+}
+const end = new IntersectionObserver(seen => seen.some(one => one.isIntersecting) && more(), { rootMargin: '1500px' });
 const chip = (text, on, act, kind = '') => el('button', { type: 'button', class: `chip ${kind}`, 'aria-pressed': String(on), onclick: act }, text);
 function cloud() {
   const counts = new Map();
@@ -188,6 +189,7 @@ async function load() {
   $('.undo').disabled = !answer.undoable;
   if (answer.same) return;
   rows = answer.rows.map(([name, caption, machine]) => ({ name, caption, machine }));
+  by_name = new Map(rows.map(row => [row.name, row]));
   stamp = answer.stamp;
   cloud();
   faults();
@@ -364,8 +366,8 @@ grid.addEventListener('focusout', event => {
   }
 });
 const go = (from, by) => {
-  const cards = [...grid.children],
-    to = cards[cards.indexOf(from) + by];
+  if (from === grid.lastElementChild && by > 0) more();
+  const to = by > 0 ? from.nextElementSibling : from.previousElementSibling;
   if (to) {
     to.querySelector('.caption').focus();
     to.scrollIntoView({ block: 'nearest' });
