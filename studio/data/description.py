@@ -1,19 +1,16 @@
 """A dataset in numbers: sizes, shapes, what the crop into buckets leaves, how long captions are, which words they use."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from studio.data import wording
 from studio.data.buckets import bucket_for, fit
 from studio.data.examples import Example
 
 SIDES = (256, 512, 768, 1024, 1536, 2048)
 ASPECTS = {"9:16": 9 / 16, "2:3": 2 / 3, "3:4": 3 / 4, "1:1": 1.0, "4:3": 4 / 3, "3:2": 3 / 2, "16:9": 16 / 9}
 MOST_WORDS = 20
-STOP_WORDS = frozenset(
-    ("a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "into", "is", "it", "its", "of", "on", "or", "that", "the", "this", "to", "with")
-)
 LENGTHS = (10, 20, 30, 40, 50, 60, 77)
 LOSES_MUCH = 0.75
 """Below this share of the picture, what a crop leaves is worth a look."""
@@ -55,14 +52,13 @@ def describe(
     """The data in numbers; buckets where a resolution is known, tokens where they can be counted."""
     sides = Counter(_side(min(example.size)) for example in examples)
     aspects = Counter(_aspect(example.size) for example in examples)
-    words = Counter(word for example in examples for word in set(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", example.caption.lower())))
-    tags = Counter(tag for example in examples for tag in {part.strip() for part in example.caption.split(",")} if tag)
+    captions = {example.name: example.caption for example in examples}
     labels = [_side(side) for side in (0, *SIDES)]
     return Description(
         {label: sides[label] for label in labels if sides[label]},
         {label: aspects[label] for label in ASPECTS if aspects[label]},
-        _most({word: count for word, count in words.items() if word not in STOP_WORDS}),
-        _most({tag: count for tag, count in tags.items() if count > 1}),
+        _most(wording.words(captions)),
+        _most({tag: count for tag, count in wording.tags(captions).items() if count > 1}),
         _buckets(examples, resolution, enable_bucket) if resolution else (),
         _lengths(examples, count_tokens, limit) if count_tokens and limit else {},
     )

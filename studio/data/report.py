@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.config import Config
+from studio.data import wording
 from studio.data.buckets import bucket_for, fit
 from studio.data.description import CountTokens, Description, describe
 from studio.data.examples import Example, Progress, survey, unwatched
@@ -68,6 +69,7 @@ def check(
     count_tokens = cache(count_tokens) if count_tokens else None
     problems = list(seen.problems)
     problems += too_small(seen.examples, config.resolution)
+    problems += wording.findings({example.name: example.caption for example in seen.examples})
     if count_tokens and limit:
         problems += too_long(seen.examples, count_tokens, limit)
     usable = len(seen.examples)

@@ -25,6 +25,7 @@ class Minutes:
     vae: float = 60
     unet: float = 80
     judge: float = 2.5
+    captioner: float = 44
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,13 @@ def judge(work: Path, result: Path, minutes: Minutes) -> None:
     save_file(judge_training.train(pictures.load(work / "pictures", *icons.VERSIONS), minutes.judge), result)
 
 
+def captioner(work: Path, result: Path, minutes: Minutes) -> None:
+    """The captioner, with its figures."""
+    from studio.pocket.recipe import captioner, icons, pictures
+
+    captioner.train(pictures.load(work / "pictures", *icons.VERSIONS), minutes.captioner, result)
+
+
 def samples(work: Path, result: Path, _minutes: Minutes) -> None:
     """A folder per sample set."""
     from studio.pocket.recipe import icons, pictures, samples
@@ -125,6 +133,7 @@ STAGES = {
     "unet": Stage("unet", ("latents", "tokenizer"), unet),
     "assemble": Stage("base", ("tokenizer", "latents", "unet"), assemble, finished=True),
     "judge": Stage("judge.safetensors", ("render",), judge, finished=True),
+    "captioner": Stage("captioner", ("render",), captioner, finished=True),
     "samples": Stage("samples", ("render",), samples, finished=True),
     "reference": Stage("judge.json", ("render",), reference, finished=True),
 }
@@ -231,7 +240,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is the error's."""
     options = parser().parse_args(arguments)
     try:
-        build(options.output, options.work, options.only, Minutes(options.minutes_vae, options.minutes_unet, options.minutes_judge))
+        build(
+            options.output,
+            options.work,
+            options.only,
+            Minutes(options.minutes_vae, options.minutes_unet, options.minutes_judge, options.minutes_captioner),
+        )
     except StudioError as error:
         print(error, file=sys.stderr)
         return error.exit_code

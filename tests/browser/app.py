@@ -96,3 +96,12 @@ def open_tab(page: Any, name: str) -> None:
     page.wait_for_function("name => document.querySelector(`#tabs [data-tab-id=${name}]`)", arg=name.lower())
     page.evaluate("name => window.studio.show(name)", name.lower())
     page.wait_for_selector(f"#{name.lower()}", state="visible")
+
+
+def settle(page: Any, script: str, seconds: float = 60) -> None:
+    """Wait until `script` is true; where it never is, say what the page shows."""
+    try:
+        page.wait_for_function(script, timeout=seconds * 1000)
+    except Exception as error:
+        shown = page.evaluate("[...document.querySelectorAll('.studio, .toast')].filter(e => e.offsetParent).map(e => e.innerText).join('\\n---\\n')")
+        raise AssertionError(f"{script}\n{shown[:3000]}") from error

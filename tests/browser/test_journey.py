@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.pocket import SAMPLES
-from tests.browser.app import App, open_tab
+from tests.browser.app import App, open_tab, settle
 
 
 def pictures(folder: Path, count: int = 12) -> list[str]:
@@ -17,15 +17,6 @@ def pictures(folder: Path, count: int = 12) -> list[str]:
         shutil.copy(path, folder / path.name)
         (folder / f"{path.stem}.txt").write_text(f"a {path.stem}, pixels")
     return [str(path) for path in sorted(folder.iterdir())]
-
-
-def settle(page: Any, script: str, seconds: float = 60) -> None:
-    """Wait until `script` is true; where it never is, say what the page shows."""
-    try:
-        page.wait_for_function(script, timeout=seconds * 1000)
-    except Exception as error:
-        shown = page.evaluate("[...document.querySelectorAll('.studio, .toast')].filter(e => e.offsetParent).map(e => e.innerText).join('\\n---\\n')")
-        raise AssertionError(f"{script}\n{shown[:3000]}") from error
 
 
 def test_from_pictures_to_files(page: Any, app: App, tmp_path: Path):

@@ -12,11 +12,7 @@ from studio.fields import Given
 from studio.pocket import SAMPLES
 from studio.runs import run as shelf
 from studio.runs.resolve import complete
-from tests.browser.app import free_port, start
-
-
-def settle(page: Any, script: str, seconds: float = 90) -> None:
-    page.wait_for_function(script, timeout=seconds * 1000)
+from tests.browser.app import free_port, settle, start
 
 
 def state(page: Any, name: str, seconds: float = 90) -> None:

@@ -15,8 +15,7 @@ from studio.runs.board import Board
 from studio.runs.execute import execute
 from studio.runs.resolve import complete
 from studio.runs.run import Run
-from tests.browser.app import App, open_tab
-from tests.browser.test_journey import settle
+from tests.browser.app import App, open_tab, settle
 
 INK = """
 () => {

@@ -6,6 +6,7 @@ thinks the thing is. Nothing of that is left in the result.
 """
 
 import copy
+import json
 import math
 import random
 import re
@@ -32,6 +33,7 @@ TEACHER_SHARE = 0.12
 """Of the time, for the convolutional network."""
 AVERAGED = 0.999
 LONGEST = 24
+FIGURES = "figures.json"
 SEEN = ((3, 128), (5, 192))
 """Which layers of the transformer learn what the teacher sees at strides 8 and 16, and its channels there."""
 PAD, UNKNOWN, BEGIN, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
@@ -120,6 +122,8 @@ def train(pictures: Pictures, minutes: float, folder: Path) -> None:
             print(say("{step} steps, loss {loss}", step=step, loss=f"{loss.item():.3f}"), measured(average, read, known), flush=True)
     average.half().save_pretrained(folder)
     read.save_pretrained(folder)
+    figures = measured(BlipForConditionalGeneration.from_pretrained(folder, dtype=torch.float32), read, known, most=len(known))
+    (folder / FIGURES).write_text(json.dumps({"pictures": step * BATCH, **figures}, indent=1) + "\n", encoding="utf-8")
 
 
 class Student(nn.Module):

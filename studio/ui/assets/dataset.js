@@ -121,12 +121,19 @@ const KINDS = {
   'long-caption': t('too long'),
   unreadable: t('unreadable'),
   picture: t('unreadable'),
-  same: t('the same picture twice'),
   disagreement: t('two captions'),
   animated: t('animated'),
   orphan: t('text without a picture'),
   format: t('line'),
   'no-picture': t('no picture'),
+  vague: t('says nothing specific'),
+  'no-trigger': t('without the trigger'),
+  'fused-tag': t('always with the trigger'),
+  'same-caption': t('the same caption'),
+  'near-duplicate': t('nearly the same picture'),
+  blurred: t('blurred'),
+  watermark: t('a constant mark'),
+  duplicate: t('the same picture twice'),
 };
 function faults() {
   const counts = new Map();
