@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio import fields
 from studio.arguments import Command, parser
-from studio.cli_data import bring, caption, check
+from studio.cli_data import bring, caption, check, export_dataset
 from studio.errors import InputError, StudioError
 from studio.events import Event, Progress
 from studio.language import say
@@ -310,6 +310,7 @@ COMMANDS: dict[str, Command] = {
     "import": bring,
     "check": check,
     "caption": caption,
+    "export-dataset": export_dataset,
     "sample": sample,
     "export": export,
     "presets": presets,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from studio.data.album import Conflict
     from studio.data.datasheet import Facts
     from studio.data.description import Description
+    from studio.data.problems import Problem
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -34,6 +35,8 @@ def check(arguments: argparse.Namespace) -> int:
     tokenizer = clip.tokenizer()
     found = report.check(config, extract_to=home.cache() / "archives", count_tokens=lambda text: len(tokenizer(text).input_ids), limit=clip.LIMIT)
     folder = config.train_data_dir
+    if arguments.fit:
+        found = replace(found, problems=(*found.problems, *_misfits(folder, arguments.fit, config.metadata_path)))
     facts = _facts(arguments, folder)
     if arguments.markdown:
         write_atomically(arguments.markdown, datasheet.markdown(found, facts))
@@ -54,6 +57,15 @@ def check(arguments: argparse.Namespace) -> int:
             print(say("Nothing is wrong."))
         _tell_about(found.description)
     return InputError.exit_code if found.errors else 0
+
+
+def _misfits(folder: Path, captioner: str, metadata: Path | None) -> "list[Problem]":
+    from studio.data import album, fitness
+    from studio.data.captioners import Options
+    from studio.terminal import following
+
+    with following(say("Captions")) as progress:
+        return fitness.findings(fitness.judge(folder, dict(album.open_album(folder, metadata).rows), captioner, Options(), progress))
 
 
 def _facts(arguments: argparse.Namespace, folder: Path) -> "Facts":
@@ -129,6 +141,18 @@ def caption(arguments: argparse.Namespace) -> int:
     if outcome.kept:
         print(say("{count} were left as they are (--overwrite auto: what a captioner wrote; all: everything).", count=outcome.kept))
     return _told(outcome.conflicts)
+
+
+def export_dataset(arguments: argparse.Namespace) -> None:
+    """Write a dataset out again as other trainers read it."""
+    from studio.data import exporting
+    from studio.terminal import following
+
+    with following(say("Copying")) as progress:
+        done = exporting.export(arguments.data, arguments.output, arguments.form, arguments.repeats, arguments.name, progress)
+    for new, old in done.renamed.items():
+        print(say("{old} is called {new} there.", old=old, new=new), file=sys.stderr)
+    print(say("{count} pictures: {path}", count=done.pictures, path=done.target))
 
 
 def bring(arguments: argparse.Namespace) -> None:

@@ -117,6 +117,63 @@ class Model:
 
 
 @dataclass
+class Blip(Model):
+    """A BLIP, which can also say how well a text fits a picture."""
+
+    def judge(self, shots: Sequence[Shot], texts: Sequence[str]) -> list["Judgement"]:
+        """How well each text fits its picture, beside the caption that the model would write itself."""
+        import torch
+
+        images = self.processor(images=[shot.read() for shot in shots], return_tensors="pt").to(self.model.device, self.model.dtype)
+        with torch.inference_mode():
+            seen = self.model.vision_model(pixel_values=images.pixel_values)
+            ids = self.model.generate(**images, max_new_tokens=self.options.tokens, num_beams=1, do_sample=False)
+            own = [_sentence(text) for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
+            surprise, own_surprise = (self._surprise(seen.last_hidden_state, words) for words in (list(texts), own))
+        places = torch.nn.functional.normalize(seen.pooler_output.float(), dim=-1).cpu().numpy()
+        unknown = self.processor.tokenizer.unk_token_id
+        known = [unknown not in self.processor.tokenizer(text).input_ids for text in texts]
+        return [Judgement(*row) for row in zip(surprise, own_surprise, own, known, places, strict=True)]
+
+    def _surprise(self, seen: Any, texts: list[str]) -> list[float]:
+        """The mean negative log-likelihood of a token of each text, given the pictures."""
+        import torch
+
+        tokenizer = self.processor.tokenizer
+        given = tokenizer([text or " " for text in texts], padding=True, truncation=True, max_length=self._longest, return_tensors="pt").to(
+            seen.device
+        )
+        ids = given.input_ids.clone()
+        ids[:, 0] = self.model.config.text_config.bos_token_id
+        logits = self.model.text_decoder(input_ids=ids, attention_mask=given.attention_mask, encoder_hidden_states=seen).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none")
+        weight = given.attention_mask[:, 1:]
+        values: list[float] = ((loss * weight).sum(1) / weight.sum(1).clamp(min=1)).tolist()
+        return values
+
+    @property
+    def _longest(self) -> int:
+        return min(int(self.model.config.text_config.max_position_embeddings), 128)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a BLIP thinks of a picture and its text: the surprise of a token (nats), the same for its own caption, that caption, whether it
+    knows all words of the text, and where the picture lies among others, [width], of length 1."""
+
+    surprise: float
+    own_surprise: float
+    own: str
+    known: bool
+    place: Any
+
+    @property
+    def misfit(self) -> float:
+        """How much less likely the text is than what the model would have said, per token, in nats."""
+        return max(0.0, self.surprise - self.own_surprise)
+
+
+@dataclass
 class Tagger:
     """A WD tagger: an ONNX network [n, side, side, 3] (BGR, 0 to 255) → a probability for each tag of selected_tags.csv."""
 
@@ -227,7 +284,7 @@ def _blip(kind: Kind, options: Options) -> Captioner:
         from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
         images, words = BlipImageProcessorPil.from_pretrained(folder), BertTokenizerFast.from_pretrained(folder)
-        return _model(BlipForConditionalGeneration, BlipProcessor(images, words), folder, kind, options)
+        return _model(Blip, BlipForConditionalGeneration, BlipProcessor(images, words), folder, kind, options)
 
 
 def _florence(kind: Kind, options: Options) -> Captioner:
@@ -237,10 +294,10 @@ def _florence(kind: Kind, options: Options) -> Captioner:
         from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
         processor = Florence2Processor(CLIPImageProcessorPil.from_pretrained(folder), AutoTokenizer.from_pretrained(folder))
-        return _model(Florence2ForConditionalGeneration, processor, folder, kind, options)
+        return _model(Model, Florence2ForConditionalGeneration, processor, folder, kind, options)
 
 
-def _model(model_class: Any, processor: Any, folder: Path, kind: Kind, options: Options) -> Captioner:
+def _model(made: type[Model], model_class: Any, processor: Any, folder: Path, kind: Kind, options: Options) -> Captioner:
     import torch
     from transformers.utils import logging
 
@@ -250,7 +307,7 @@ def _model(model_class: Any, processor: Any, folder: Path, kind: Kind, options: 
     settings = kind.settings
     options = replace(options, tokens=settings.get("tokens", options.tokens), beams=settings.get("beams", options.beams))
     batch = options.batch or settings.get("batch") or (16 if on.type == "cuda" else 4)
-    return Model(processor, model.to(on).eval(), options, batch, settings.get("task", ""))
+    return made(processor, model.to(on).eval(), options, batch, settings.get("task", ""))
 
 
 def _wd(kind: Kind, options: Options) -> Captioner:

@@ -22,6 +22,7 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 
 from studio.language import say
 from studio.pocket.judge import network
+from studio.pocket.recipe.colours import COLOURS, RECOLOURED
 from studio.pocket.recipe.pictures import SIZE, Pictures
 from studio.pocket.recipe.things import THINGS
 from studio.pocket.recipe.vae import until
@@ -206,9 +207,10 @@ def measured(model: BlipForConditionalGeneration, read: BlipProcessor, known: Se
 
 
 def noun(caption: str) -> str:
-    """The thing in a caption, without article, colour and ground: "a blue car on a red background" → "car"."""
+    """The thing in a caption, without article, ground, and the colour of what comes in colours: "a blue car on a red background" → "car"."""
     words = caption.partition(" on a")[0].split()[1:]
-    return words[-1] if words else ""
+    plain = " ".join(words[1:])
+    return plain if words[:1] and words[0] in COLOURS and plain in RECOLOURED.values() else " ".join(words)
 
 
 def _said(model: BlipForConditionalGeneration, read: BlipProcessor, shown: Tensor) -> list[str]:

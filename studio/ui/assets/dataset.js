@@ -134,6 +134,8 @@ const KINDS = {
   blurred: t('blurred'),
   watermark: t('a constant mark'),
   duplicate: t('the same picture twice'),
+  misfit: t('may not fit'),
+  outlier: t('unlike the others'),
 };
 function faults() {
   const counts = new Map();

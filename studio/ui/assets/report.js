@@ -84,6 +84,33 @@ $('.report-open').onclick = () => {
   sheet.href = URL.createObjectURL(new Blob([about.markdown], { type: 'text/markdown' }));
   $('.report').showModal();
 };
+$('.fit').onclick = async () => {
+  $('.report').close();
+  const begun = await ask('fit', { name: dataset.name });
+  if (!begun) return;
+  const box = $('.copying');
+  box.hidden = false;
+  box.querySelector('.cancel').onclick = () => ask('cancel', { task: begun.task });
+  const result = await follow(begun.task, state => fill(box, state));
+  box.hidden = true;
+  if (!result) return;
+  for (const [name, found] of problems)
+    problems.set(
+      name,
+      found.filter(p => p.kind !== 'misfit' && p.kind !== 'outlier'),
+    );
+  for (const [file, line, message, fix, severity, kind] of result.problems)
+    problems.set(file, [...(problems.get(file) || []), { file, line, message, fix, severity, kind }]);
+  faults();
+  paint();
+  toast(t('{count} findings', { count: result.problems.length }), {
+    fix: t('{name} knows the words of {judged} of {total} captions; it says nothing of the others.', {
+      name: result.by,
+      judged: result.judged,
+      total: result.total,
+    }),
+  });
+};
 $('.facts').addEventListener('change', async () => {
   const said = Object.fromEntries($$('.facts input').map(input => [input.name, input.value]));
   if (await ask('say_of', { name: dataset.name, ...said })) {

@@ -2,7 +2,7 @@
 
 from typing import Any, get_args
 
-from studio.data import album, captioners, captioning, edits
+from studio.data import album, captioners, captioning, edits, fitness
 from studio.data.album import Edit
 from studio.data.captioners import CAPTIONERS, Options
 from studio.data.captioning import Job, Overwrite
@@ -13,6 +13,7 @@ from studio.ui import access, tasks
 MOST_EDITS = 20_000
 MOST_SHOWN = 200
 MOST_CHANGES = 20
+JUDGES = ("blip-large", "blip", "pocket")
 
 
 def writers(_: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +83,23 @@ def caption(asked: dict[str, Any]) -> dict[str, Any]:
     return tasks.start(say("Opening {name}", name=say(kind.title)), work)
 
 
-ANSWERS = [writers, save, preview, change, undo, caption]
+def fit(asked: dict[str, Any]) -> dict[str, Any]:
+    """Look whether captions fit their pictures and pictures the set, in the background, by the best BLIP that is there."""
+    found = access.dataset(str(asked.get("name")))
+    kind = next((CAPTIONERS[name] for name in JUDGES if CAPTIONERS[name].ready), None)
+    if kind is None:
+        raise InputError(say("No captioner that could judge is here."), say("Let BLIP write a caption once: then it is."))
+
+    def work(progress: tasks.Progress) -> dict[str, Any]:
+        captions = dict(album.open_album(found.folder).rows)
+        fits = fitness.judge(found.folder, captions, kind.name, Options(), progress)
+        problems = [[p.file, p.line, p.message, p.fix, p.severity, p.kind] for p in fitness.findings(fits)]
+        return {"problems": problems, "judged": sum(one.misfit is not None for one in fits), "total": len(fits), "by": say(kind.title)}
+
+    return tasks.start(say("Comparing captions and pictures"), work)
+
+
+ANSWERS = [writers, save, preview, change, undo, caption, fit]
 
 
 def _changed(asked: dict[str, Any]) -> list[Edit]:
