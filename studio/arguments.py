@@ -87,7 +87,7 @@ def _add_caption(sub: argparse.ArgumentParser, explained: bool) -> None:
         from studio.data.captioners import CAPTIONERS
         from studio.data.edits import OPERATIONS
 
-        captioners = "; ".join(f"{name}: {say(kind.about)}" for name, kind in CAPTIONERS.items())
+        captioners = "; ".join(f"{name}: {kind.described}" for name, kind in CAPTIONERS.items())
         changes = "; ".join(f"{name}{'=' + change.needs if change.needs else ''}: {say(change.about)}" for name, change in OPERATIONS.items())
     sub.add_argument("--input", type=Path, required=True, help=say("the folder with the pictures"))
     sub.add_argument("--output", type=Path, help=say("metadata file to write; the folder's own when absent"))

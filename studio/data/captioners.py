@@ -1,6 +1,7 @@
 """Who writes captions: one small protocol, and behind it models, taggers, and names of files and folders."""
 
 import csv
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from studio import home, hub
 from studio.device import device, opening
 from studio.errors import InputError, ModelError, StudioError
 from studio.language import say
-from studio.pocket import CAPTIONER
+from studio.pocket import CAPTIONER, FIGURES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,6 +75,18 @@ class Kind:
             if asked and path.is_dir():
                 return path
         return hub.cached(asked, self.wanted) if asked.count("/") == 1 else None
+
+    @property
+    def described(self) -> str:
+        """What it is good for, with how often it is right where that was measured."""
+        measured = Path(self.source) / FIGURES
+        if self.source != str(CAPTIONER) or not measured.is_file():
+            return say(self.about)
+        found = json.loads(measured.read_text(encoding="utf-8"))
+        seen, unseen = f"{found['trained_noun']:.0%}", f"{found['held_out_noun']:.0%}"
+        return f"{say(self.about)} " + say(
+            "It names the thing right in {seen} of pictures whose manner it learned with this thing, in {unseen} of others.", seen=seen, unseen=unseen
+        )
 
     @property
     def ready(self) -> bool:

@@ -1,10 +1,11 @@
 """Everything that is wrong with a dataset, and what it is like, before a run."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from studio.config import Config
@@ -68,6 +69,7 @@ def check(
         return Report(shown(config.train_data_dir), problems=refused.problems)
     count_tokens = cache(count_tokens) if count_tokens else None
     problems = list(seen.problems)
+    problems += repeat_folders(seen.examples)
     problems += too_small(seen.examples, config.resolution)
     problems += wording.findings({example.name: example.caption for example in seen.examples})
     if count_tokens and limit:
@@ -75,6 +77,18 @@ def check(
     usable = len(seen.examples)
     about = describe(seen.examples, config.resolution or USUAL_RESOLUTION, config.enable_bucket, count_tokens, limit)
     return Report(shown(seen.folder), seen.found, seen.captioned, usable, seen.found - usable, tuple(problems), about)
+
+
+def repeat_folders(examples: Iterable[Example]) -> list[Problem]:
+    """A finding for each folder that is called as kohya's trainer wants it, `10_ohwx man`: there it means ten repeats, here nothing."""
+    counts = Counter(PurePosixPath(example.name).parts[0] for example in examples if "/" in example.name)
+    found = []
+    for folder, count in counts.items():
+        if (match := re.match(r"(\d{1,3})_.+", folder)) and int(match[1]) > 1:
+            message = say("{count} pictures lie here; the number in front means repeats to other trainers, here they count once.", count=count)
+            fix = say("Set num_repeats: {repeats} to show them as often.", repeats=int(match[1]))
+            found.append(Problem(shown(folder), None, message, fix, "warning", "repeats"))
+    return found
 
 
 def too_small(examples: Iterable[Example], resolution: int | None) -> list[Problem]:

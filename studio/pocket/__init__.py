@@ -13,6 +13,8 @@ BASE = FOLDER / "base"
 CAPTIONER = FOLDER / "captioner"
 """A BLIP that names what the base draws; fp16. `figures.json` in it says how often it is right."""
 
+FIGURES = "figures.json"
+
 SAMPLES = FOLDER / "samples"
 """Holds a data set per style, each 40 pictures of 256 × 256 with metadata.csv: `gameboy` and `blueprint`."""
 

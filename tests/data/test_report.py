@@ -69,6 +69,15 @@ def test_captions_that_are_too_long_are_told_with_the_text_that_is_cut(config, d
     assert [str(problem) for problem in report.problems] == ['a.png: The caption has 5 tokens, 3 are seen. Cut off: "four five"']
 
 
+def test_a_folder_with_repeats_in_its_name_is_told(config, draw: Draw) -> None:
+    for name in ("10_ohwx man/a.png", "10_ohwx man/b.png", "2024/c.png", "1_reg/d.png"):
+        draw(name)
+    found = [problem for problem in check(config(caption_prefix="x")).problems if problem.kind == "repeats"]
+    assert [(problem.file, problem.fix) for problem in found] == [
+        ("10_ohwx man", "Set num_repeats: 10 to show them as often."),
+    ]
+
+
 def test_an_animation_is_a_finding(config, draw: Draw, tmp_path: Path) -> None:
     from PIL import Image
 

@@ -35,6 +35,8 @@ def test_the_titles_promises():
     assert 15 <= values("few-pictures")["epochs"] <= 20
     assert values("few-pictures")["learning_rate"] == 1e-4
     assert values("character")["caption_prefix"].startswith("portrait of [name], in the style of")
+    assert {"random_flip": False, "train_text_encoder": True}.items() <= values("product").items()
+    assert "[name]" in values("product")["caption_prefix"]
     assert values("pocket")["learning_rate"] >= 10 * values("style")["learning_rate"]
 
 

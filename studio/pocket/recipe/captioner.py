@@ -21,6 +21,7 @@ from transformers import BertTokenizerFast, BlipConfig, BlipForConditionalGenera
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from studio.language import say
+from studio.pocket import FIGURES
 from studio.pocket.judge import network
 from studio.pocket.recipe.colours import COLOURS, RECOLOURED
 from studio.pocket.recipe.pictures import SIZE, Pictures
@@ -34,7 +35,6 @@ TEACHER_SHARE = 0.12
 """Of the time, for the convolutional network."""
 AVERAGED = 0.999
 LONGEST = 24
-FIGURES = "figures.json"
 SEEN = ((3, 128), (5, 192))
 """Which layers of the transformer learn what the teacher sees at strides 8 and 16, and its channels there."""
 PAD, UNKNOWN, BEGIN, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"

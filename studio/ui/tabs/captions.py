@@ -20,7 +20,7 @@ def writers(_: dict[str, Any]) -> dict[str, Any]:
     """The captioners, and the changes that can be made to many captions."""
     kinds = [kind for kind in CAPTIONERS.values() if kind.ready or not access.HOUSE.demo]
     return {
-        "writers": [{"name": kind.name, "title": say(kind.title), "about": say(kind.about), "ready": kind.ready} for kind in kinds],
+        "writers": [{"name": kind.name, "title": say(kind.title), "about": kind.described, "ready": kind.ready} for kind in kinds],
         "changes": [{"name": name, "about": say(change.about), "needs": change.needs} for name, change in edits.OPERATIONS.items()],
     }
 
