@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from studio import home, hub
+from studio.data.blip import Blip, Model, sentence
+from studio.data.tagger import Tagger
 from studio.device import device, opening
 from studio.errors import InputError, ModelError, StudioError
 from studio.language import say
@@ -107,125 +109,6 @@ def find(name: str) -> Kind:
 
 
 @dataclass
-class Model:
-    """A transformers model that describes pictures: BLIP, or Florence-2 with its `task`."""
-
-    processor: Any
-    model: Any
-    options: Options
-    batch: int
-    task: str = ""
-
-    def write(self, shots: Sequence[Shot]) -> list[str]:
-        """One sentence a picture."""
-        import torch
-
-        asked: dict[str, Any] = {"images": [shot.read() for shot in shots], "return_tensors": "pt"}
-        if self.task:
-            asked["text"] = [self.task] * len(shots)
-        given = self.processor(**asked).to(self.model.device, self.model.dtype)
-        with torch.inference_mode():
-            ids = self.model.generate(**given, max_new_tokens=self.options.tokens, num_beams=self.options.beams, do_sample=False)
-        return [_sentence(text) for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
-
-
-@dataclass
-class Blip(Model):
-    """A BLIP, which can also say how well a text fits a picture."""
-
-    def judge(self, shots: Sequence[Shot], texts: Sequence[str]) -> list["Judgement"]:
-        """How well each text fits its picture, beside the caption that the model would write itself."""
-        import torch
-
-        images = self.processor(images=[shot.read() for shot in shots], return_tensors="pt").to(self.model.device, self.model.dtype)
-        with torch.inference_mode():
-            seen = self.model.vision_model(pixel_values=images.pixel_values)
-            ids = self.model.generate(**images, max_new_tokens=self.options.tokens, num_beams=1, do_sample=False)
-            own = [_sentence(text) for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
-            surprise, own_surprise = (self._surprise(seen.last_hidden_state, words) for words in (list(texts), own))
-        places = torch.nn.functional.normalize(seen.pooler_output.float(), dim=-1).cpu().numpy()
-        unknown = self.processor.tokenizer.unk_token_id
-        known = [unknown not in self.processor.tokenizer(text).input_ids for text in texts]
-        return [Judgement(*row) for row in zip(surprise, own_surprise, own, known, places, strict=True)]
-
-    def _surprise(self, seen: Any, texts: list[str]) -> list[float]:
-        """The mean negative log-likelihood of a token of each text, given the pictures."""
-        import torch
-
-        tokenizer = self.processor.tokenizer
-        given = tokenizer([text or " " for text in texts], padding=True, truncation=True, max_length=self._longest, return_tensors="pt").to(
-            seen.device
-        )
-        ids = given.input_ids.clone()
-        ids[:, 0] = self.model.config.text_config.bos_token_id
-        logits = self.model.text_decoder(input_ids=ids, attention_mask=given.attention_mask, encoder_hidden_states=seen).logits[:, :-1]
-        loss = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none")
-        weight = given.attention_mask[:, 1:]
-        values: list[float] = ((loss * weight).sum(1) / weight.sum(1).clamp(min=1)).tolist()
-        return values
-
-    @property
-    def _longest(self) -> int:
-        return min(int(self.model.config.text_config.max_position_embeddings), 128)
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What a BLIP thinks of a picture and its text: the surprise of a token (nats), the same for its own caption, that caption, whether it
-    knows all words of the text, and where the picture lies among others, [width], of length 1."""
-
-    surprise: float
-    own_surprise: float
-    own: str
-    known: bool
-    place: Any
-
-    @property
-    def misfit(self) -> float:
-        """How much less likely the text is than what the model would have said, per token, in nats."""
-        return max(0.0, self.surprise - self.own_surprise)
-
-
-@dataclass
-class Tagger:
-    """A WD tagger: an ONNX network [n, side, side, 3] (BGR, 0 to 255) → a probability for each tag of selected_tags.csv."""
-
-    session: Any
-    tags: list[tuple[str, int]]
-    options: Options
-    batch: int
-
-    RATING, CHARACTER = 9, 4
-
-    def write(self, shots: Sequence[Shot]) -> list[str]:
-        """The tags of each picture, the surest first, characters before the rest."""
-        import numpy as np
-
-        found = self.session.get_inputs()[0]
-        side = found.shape[1] if isinstance(found.shape[1], int) else 448
-        pictures = np.stack([_squared(shot.read(), side) for shot in shots])
-        (chances,) = self.session.run(None, {found.name: pictures})
-        return [self._text(row) for row in chances]
-
-    def _text(self, chances: Any) -> str:
-        options, chosen = self.options, []
-        for (tag, category), chance in zip(self.tags, chances.tolist(), strict=True):
-            if category == self.RATING:
-                continue
-            is_character = category == self.CHARACTER
-            if (is_character and not options.characters) or chance < (options.character_threshold if is_character else options.threshold):
-                continue
-            chosen.append((not is_character, -chance, tag))
-        words = [tag for _, _, tag in sorted(chosen)]
-        if options.ratings:
-            rated = [(chance, tag) for (tag, category), chance in zip(self.tags, chances.tolist(), strict=True) if category == self.RATING]
-            words += [tag for _, tag in sorted(rated, reverse=True)[:1]]
-        left_out = {word.replace("_", " ").strip().lower() for word in options.without}
-        shown = [tag if options.underscores or len(tag) <= 3 else tag.replace("_", " ") for tag in words]  # ^_^ is a face, not two words
-        return ", ".join(tag for tag in shown if tag.replace("_", " ").lower() not in left_out)
-
-
-@dataclass
 class Names:
     """No model: the caption follows from where the picture lies."""
 
@@ -241,7 +124,7 @@ class Names:
             self.seen += 1
             values = {"name": words_of(path.stem), "folder": words_of(re.sub(r"^\d+_", "", path.parent.name)), "number": str(self.seen)}
             parts = re.split(r"\{(name|folder|number)\}", self.template)
-            texts.append(_sentence("".join(values[part] if place % 2 else part for place, part in enumerate(parts))))
+            texts.append(sentence("".join(values[part] if place % 2 else part for place, part in enumerate(parts))))
         return texts
 
 
@@ -250,23 +133,6 @@ def words_of(name: str) -> str:
     text = re.sub(r"[_\-.+]+", " ", name)
     text = re.sub(r"\s*\(\d+\)$|(?<=\D)\s\d+$|^\d+\s+(?=\D)", "", text)
     return " ".join(text.split())
-
-
-def _squared(picture: "Image", side: int) -> Any:
-    """The picture on a white square of `side`, BGR float32 [side, side, 3] from 0 to 255, as the tagger was trained."""
-    import numpy as np
-    from PIL import Image
-
-    longest = max(picture.size)
-    square = Image.new("RGB", (longest, longest), "white")
-    square.paste(picture, ((longest - picture.width) // 2, (longest - picture.height) // 2))
-    return np.asarray(square.resize((side, side), Image.Resampling.BICUBIC), np.float32)[..., ::-1]
-
-
-def _sentence(text: str) -> str:
-    """On one line; a tokenizer's blanks around punctuation taken back: "a t - shirt ." → "a t-shirt"."""
-    text = re.sub(r"\s+([,.;:!?'])", r"\1", " ".join(text.split()))
-    return re.sub(r"(?<=\w) - (?=\w)", "-", text).rstrip(" .")
 
 
 def _names(kind: Kind, options: Options) -> Captioner:

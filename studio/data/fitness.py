@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from studio.data import captioners
-from studio.data.captioners import Blip, Judgement, Options, Shot
+from studio.data.blip import Blip, Judgement
+from studio.data.captioners import Options, Shot
 from studio.data.images import load
 from studio.data.problems import FaultyDataError, Problem, shown
 from studio.errors import InputError
@@ -17,7 +18,7 @@ FEWEST = 8
 """Pictures below which nothing is said of the set."""
 CLEAR_MISFIT = 1.5
 """Nats a token by which a caption must be less likely than the model's own."""
-FAR = 4.0
+FAR = 6.0
 """Deviations (by the median) from the middle of the set, beyond which a picture doesn't fit."""
 
 Progress = Callable[[int, int], None]
@@ -78,8 +79,9 @@ def findings(fits: list[Fit]) -> list[Problem]:
 def _distances(judged: list[Judgement]) -> list[float]:
     if len(judged) < FEWEST:
         return [0.0] * len(judged)
-    places = np.stack([one.place for one in judged])
-    away = 1 - places @ (places.mean(0) / max(float(np.linalg.norm(places.mean(0))), 1e-6))
-    middle = float(np.median(away))
-    spread = 1.4826 * float(np.median(np.abs(away - middle)))
-    return [float(max(0.0, (value - middle) / max(spread, 1e-6))) for value in away]
+    looks = np.stack([one.place for one in judged])
+    middle = np.median(looks, 0)
+    away = np.linalg.norm((looks - middle) / np.maximum(looks.std(0), 1e-6), axis=1)
+    usual = float(np.median(away))
+    spread = max(1.4826 * float(np.median(np.abs(away - usual))), 0.05 * usual, 1e-6)
+    return [float(max(0.0, (value - usual) / spread)) for value in away]

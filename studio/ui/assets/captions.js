@@ -1,6 +1,9 @@
 // Many captions at once. The server makes the change and keeps it, so that it can be taken back after a reload too.
 const whole = () => shown.length === rows.length,
-  names_of = () => (whole() ? null : shown.map(row => row.name));
+  names_of = () => {
+    searched(); // what was typed a moment ago counts
+    return whole() ? null : shown.map(row => row.name);
+  };
 async function reload() {
   stamp = null;
   await load();

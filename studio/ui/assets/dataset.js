@@ -410,8 +410,13 @@ document.addEventListener('keydown', event => {
 let typing = 0;
 $('.search').addEventListener('input', () => {
   clearTimeout(typing);
-  typing = setTimeout(paint, 100);
+  typing = setTimeout(searched, 100);
 });
+function searched() {
+  clearTimeout(typing);
+  if (typing) paint();
+  typing = 0;
+}
 
 // Bringing pictures in.
 async function bring(files, into) {
