@@ -28,6 +28,6 @@ def test_two_threads_give_the_same_bits_again():
 @pytest.mark.slow
 @pytest.mark.skipif(subprocess.run(["which", "strace"], capture_output=True).returncode != 0, reason="needs strace")
 def test_killed_at_any_system_call_it_ends_with_the_same_bits():
-    found = outcomes()
-    assert len(found) >= 20
+    found = outcomes("--every", "3")  # all of them take minutes: `python -m tests.runs.killing`
+    assert len(found) >= 9
     assert [outcome for outcome in found if not (outcome["identical"] and outcome["events_whole"])] == []
