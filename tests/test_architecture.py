@@ -31,6 +31,7 @@ LIGHT = (
     "pocket",
 )
 FILES = sorted(STUDIO.rglob("*.py"))
+TOP = {"requirements.txt", "studio.py", "studio", "presets", "tests", "README.md", "LICENSE"}
 
 
 def name(path: Path) -> str:
@@ -91,3 +92,10 @@ def test_light_modules_open_without_the_heavy_ones():
     code = f"import sys; {opened}; print([name for name in {sorted(HEAVY | {'gradio'})} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=STUDIO.parent, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_top_level_holds_nothing_else():
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=STUDIO.parent, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    assert {Path(path).parts[0] for path in done.stdout.split("\0") if path and not path.startswith(".")} == TOP

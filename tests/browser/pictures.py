@@ -9,7 +9,7 @@ SETTINGS = {"lora_rank": "8", "max_steps": "90", "sample_steps": "20", "sample_p
 
 
 def main() -> None:
-    """Train on the sample set with the mouse; write docs/train.png while it goes on."""
+    """Train on the sample set with the mouse; write .docs/train.png while it goes on."""
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as app, browser() as chrome:
         page = chrome.new_context(viewport={"width": 1440, "height": 900}, locale="en-US").new_page()
         page.goto(app.url)
@@ -28,8 +28,8 @@ def main() -> None:
         page.wait_for_function("parseInt(document.querySelector('#train .v-step').textContent) >= 65", timeout=400_000)
         page.locator("#train canvas").hover(position={"x": 420, "y": 120})
         page.wait_for_timeout(300)
-        (ROOT / "docs").mkdir(exist_ok=True)
-        page.screenshot(path=str(ROOT / "docs" / "train.png"))
+        (ROOT / ".docs").mkdir(exist_ok=True)
+        page.screenshot(path=str(ROOT / ".docs" / "train.png"))
 
 
 if __name__ == "__main__":
