@@ -35,10 +35,28 @@ class LoraLayer:
     up: "Tensor"
     """[out, rank], for a convolution [out, rank, 1, 1]."""
     alpha: float
+    magnitude: "Tensor | None" = None
+    """[out], with DoRA (Liu et al. 2024): the lengths that the rows of the changed weight are brought to."""
 
     @property
     def rank(self) -> int:
         return int(self.down.shape[0])
+
+
+@dataclass(frozen=True)
+class LokrLayer:
+    """What LoKr (Yeh et al. 2024) adds to one layer: the Kronecker product of `w1` and a second matrix, times a strength.
+
+    The second matrix is `w2`, and the strength 1 whatever alpha says, as LyCORIS has it; or with `w2_b` it is `w2 @ w2_b`, and alpha / rank.
+    """
+
+    w1: "Tensor"
+    """[a, b], where a divides the layer's outputs and b its inputs."""
+    w2: "Tensor"
+    """[out / a, in / b], for a convolution [out / a, in / b, height, width]; with `w2_b` [out / a, rank]."""
+    alpha: float
+    w2_b: "Tensor | None" = None
+    """[rank, in / b], for a convolution [rank, in / b * height * width]."""
 
 
 @dataclass(frozen=True)
