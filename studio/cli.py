@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from studio import fields
 from studio.arguments import Command, parser
 from studio.cli_data import bring, caption, check, export_dataset
+from studio.cli_lora import inspect
 from studio.errors import InputError, StudioError
 from studio.events import Event, Progress
 from studio.language import say
@@ -313,6 +314,7 @@ COMMANDS: dict[str, Command] = {
     "export-dataset": export_dataset,
     "sample": sample,
     "export": export,
+    "inspect": inspect,
     "presets": presets,
     "doctor": doctor,
 }
