@@ -17,12 +17,21 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _as_ranks(value: Any) -> Any:
+    """`mid_block: 32, *.to_q: 4` as a mapping: one line or several, and no quotes needed where YAML would want them."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.rpartition(":") for part in value.replace("\n", ",").split(",") if part.strip()]
+    return {name.strip(" \"'"): int(rank) if rank.strip().isdecimal() else rank for name, _, rank in pairs}
+
+
 def _known_task(value: Any) -> Any:
     return TASKS.get(value, value) if isinstance(value, str) else value
 
 
 FilePath = Annotated[Path, Strict(False)]
 Texts = Annotated[tuple[str, ...], Strict(False), BeforeValidator(_as_list)]
+Ranks = Annotated[dict[Annotated[str, Field(min_length=1)], Annotated[int, Field(ge=1, le=1024)]], BeforeValidator(_as_ranks)]
 Name = Annotated[str, Field(pattern=r"^[^\s./\\:*?\"<>|\x00-\x1f-][^/\\:*?\"<>|\x00-\x1f]{0,63}$")]
 
 
@@ -95,6 +104,8 @@ class Adapter(Settings):
     """Which layers of the image model get LoRA: attention, feed-forward, or the ends of layer names such as to_q."""
     conv_rank: Annotated[int, Field(ge=0, le=1024)] = 0
     """Rank of LoRA on the 3 × 3 convolutions. 0: none there."""
+    rank_pattern: Ranks = {}
+    """Other ranks by layer, as in mid_block: 32, for layers with these words in their name. * and ? fit anything; the last that fits counts."""
     use_rslora: bool = False
     """Act with alpha / √rank instead of alpha / rank, so that a higher rank doesn't weaken the LoRA."""
     train_text_encoder: bool = False

@@ -178,6 +178,8 @@ def kind(field: FieldInfo) -> tuple[Any, dict[str, float]]:
             return unwrap(inner)
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
             return unwrap(next(part for part in typing.get_args(kind) if part is not type(None)))
+        if typing.get_origin(kind) is dict:
+            unwrap(typing.get_args(kind)[1])  # the bounds are those of its values
         return kind
 
     def collect(extra: Any) -> None:
@@ -201,7 +203,9 @@ def allowed(field: FieldInfo) -> str:
         int: say("a whole number"),
         float: say("a number"),
         Path: say("a path"),
-    }.get(bare, say("a list of texts") if typing.get_origin(bare) is tuple else say("text"))
+        tuple: say("a list of texts"),
+        dict: say("pairs of name: whole number"),
+    }.get(typing.get_origin(bare) or bare, say("text"))
     return word + (f", {limits}" if limits else "")
 
 
@@ -250,7 +254,7 @@ def table() -> str:
 
 
 def _shown(value: Any) -> str:
-    if value is None or value in ((), ""):
+    if value in (None, (), "", {}):
         return "–"
     if isinstance(value, bool):
         return str(value).lower()
@@ -345,10 +349,11 @@ def _as_yaml(value: Any) -> str:
 
 
 def scalar(name: str, text: str) -> Any:
-    """A flag's text as YAML would read it; settings that take text take it as it is, those that take several also as `[a, b]`."""
+    """A flag's text as YAML would read it; settings that take text take it as it is, those that take several also as `[a, b]` or `{a: b}`."""
     field = Config.model_fields.get(ALIASES.get(name, name))
     bare = kind(field)[0] if field else None
-    if bare in (str, Path) or (typing.get_origin(bare) is tuple and not text.lstrip().startswith("[")):
+    opens = "[" if typing.get_origin(bare) is tuple else "{" if typing.get_origin(bare) is dict else ""
+    if bare in (str, Path) or (opens and not text.lstrip().startswith(opens)):
         return text
     try:
         loader = _Yaml(text)

@@ -34,7 +34,7 @@ lora_alpha: 16                    # network_alpha is the same setting
 lora_dropout: 0.1
 """
 NEEDED = "base_model: pocket\ntrain_data_dir: pictures\n"
-SAMPLES = (True, 0, 1, 2, 64, 0.0, 0.25, 1e-05, 2e4, "a", "a: b # c", ["1", "no"], "sd", "skip", "linear", "bf16", "epsilon", "adamw")
+SAMPLES = (True, 0, 1, 2, 64, 0.0, 0.25, 1e-05, 2e4, "a", "a: b # c", ["1", "no"], {"*.to_q": 2}, "sd", "skip", "linear", "bf16", "epsilon", "adamw")
 CHARACTERS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -105,6 +105,15 @@ def test_a_text_given_as_a_flag_is_taken_as_it_is(my):
     assert my(NEEDED, "--sample_prompts", "a cat: blue, #1").sample_prompts == ("a cat: blue, #1",)
     assert my(NEEDED, "--sample_prompts", "[a cat, 'a dog: red']").sample_prompts == ("a cat", "a dog: red")
     assert my(NEEDED, "--purpose=--dashes").purpose == "--dashes"
+
+
+def test_ranks_by_layer_are_pairs(my):
+    wanted = {"mid_block": 32, "*.to_q": 4}
+    for text in ("mid_block: 32, *.to_q: 4", "mid_block: 32\n*.to_q: 4", "{mid_block: 32, '*.to_q': 4}"):
+        assert my(NEEDED, "--rank_pattern", text).rank_pattern == wanted
+    assert my(NEEDED + "rank_pattern:\n  mid_block: 32\n  '*.to_q': 4\n").rank_pattern == wanted
+    for text in ("{mid_block: 0}", "{mid_block: 2.5}", "4", "[4]", "mid_block", "'mid_block: few'", "': 4'"):
+        assert "rank_pattern: must be pairs of name: whole number, 1 to 1024 (got" in refused(my, NEEDED + f"rank_pattern: {text}\n")
 
 
 def test_a_flag_without_its_value_is_named(my):

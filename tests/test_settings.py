@@ -132,6 +132,7 @@ SEEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "lora_dropout": ("weights", {"lora_dropout": 0.5}, {}),
     "lora_targets": ("layers", {"lora_targets": ["to_q"]}, {}),
     "conv_rank": ("layers", {"conv_rank": 2}, {}),
+    "rank_pattern": ("layers", {"rank_pattern": {"mid_block": 2}}, {}),
     "use_rslora": ("weights", {"use_rslora": True}, {}),
     "train_text_encoder": ("layers", {"train_text_encoder": True}, {}),
     "epochs": ("steps", {"max_steps": None, "epochs": 2}, {"max_steps": None, "epochs": 1}),

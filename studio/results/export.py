@@ -9,7 +9,7 @@ from studio.runs import result
 from studio.runs.resolve import open_base
 from studio.runs.run import Run
 from studio.training import checkpoints
-from studio.training.lora import scale_of
+from studio.training.lora import records, scale_of
 
 
 def export(run: Run, step: int | None = None) -> tuple[Path, Path]:
@@ -22,9 +22,7 @@ def export(run: Run, step: int | None = None) -> tuple[Path, Path]:
 def layers(run: Run, step: int) -> dict[str, LoraLayer]:
     """The LoRA as it was at a checkpoint."""
     tensors = checkpoints.load(checkpoints.place(run.folder / "checkpoints", step)).adapter
-    names = sorted({name.rpartition(".")[0] for name in tensors})
-    scale = scale_of(run.config)
-    return {name: LoraLayer(down := tensors[f"{name}.down"], tensors[f"{name}.up"], scale * len(down)) for name in names}
+    return records(tensors, scale_of(run.config))
 
 
 def steps(run: Run) -> list[int]:

@@ -26,7 +26,8 @@ from studio.runs.board import Board
 from studio.runs.resolve import open_base
 from studio.runs.run import Run
 from studio.training import checkpoints
-from studio.training.lora import Lora, attach, continue_from, weights
+from studio.training.continuing import continue_from
+from studio.training.lora import Lora, attach, weights
 from studio.training.prepare import prepare
 from studio.training.trainer import Trainer
 

@@ -69,7 +69,7 @@ def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 def _shown(value: Any) -> str:
     return (
         "–"
-        if value in (None, [], "")
+        if value in (None, [], {}, "")
         else value
         if isinstance(value, str)
         else f"{value:g}"

@@ -1,66 +1,33 @@
-"""LoRA on the layers of a model: attached, trained, blended by strength, and taken out as plain tensors (Hu et al. 2021)."""
+"""The adapters on the layers of a model: attached, trained, blended by strength, and taken out as plain tensors."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from studio.config import Config
+from studio.errors import InputError
 from studio.families.base import Bundle
 from studio.formats.lora import LoraLayer
 from studio.language import say
+from studio.training.dora import Dora
+from studio.training.lowrank import Base, LoraLinear, LowRank, fresh
 
-
-class _LoraLinear(torch.autograd.Function):
-    """y = x Wᵀ + b + s · (x Aᵀ) Bᵀ for a frozen W, in three matrix products forward and five backward, with nothing kept but x and x Aᵀ."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        down, up = down.to(x.dtype), up.to(x.dtype)
-        hidden = flat @ down.T
-        ctx.save_for_backward(flat, weight, down, up, hidden)
-        ctx.scale, ctx.shape = scale, x.shape
-        return F.linear(flat, weight, bias).addmm_(hidden, up.T, alpha=scale).view(*x.shape[:-1], -1)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:
-        flat, weight, down, up, hidden = ctx.saved_tensors
-        grad = grads[0].reshape(-1, grads[0].shape[-1])
-        inner = grad @ up
-        to_x = (grad @ weight).addmm_(inner, down, alpha=ctx.scale).view(ctx.shape) if ctx.needs_input_grad[0] else None
-        to_down, to_up = (inner.T @ flat).float(), (grad.T @ hidden).float()
-        if ctx.scale != 1:
-            to_down, to_up = to_down * ctx.scale, to_up * ctx.scale
-        return to_x, None, None, to_down, to_up, None
-
-
-class Adapter(nn.Module):
-    """One LoRA on one layer: `down` [r, in(, k, k)] and `up` [out, r(, 1, 1)] in float32, acting with `scale`."""
-
-    def __init__(self, down: Tensor, up: Tensor, scale: float) -> None:
-        super().__init__()
-        self.down = nn.Parameter(down)
-        self.up = nn.Parameter(up)
-        self.scale = scale
-
-    @property
-    def rank(self) -> int:
-        """The inner width."""
-        return self.down.shape[0]
+Adapter: TypeAlias = LowRank | Dora
 
 
 class AdaptedLayer(nn.Module):
     """A frozen linear or convolutional layer with the adapters on it. `blend` gives each row of a batch its strengths."""
 
-    base: nn.Linear | nn.Conv2d
+    base: Base
     adapters: nn.ModuleDict
 
-    def __init__(self, base: nn.Linear | nn.Conv2d, blend: "Blend", dropout: float) -> None:
+    def __init__(self, base: Base, blend: "Blend", dropout: float) -> None:
         super().__init__()
         self.base = base
         self.adapters = nn.ModuleDict()
@@ -74,32 +41,20 @@ class AdaptedLayer(nn.Module):
 
     def slots(self) -> list[tuple[str, Adapter]]:
         """The adapters by their place in `Prompt.strengths`."""
-        return [(slot, adapter) for slot, adapter in self.adapters.items() if isinstance(adapter, Adapter)]
+        return [(slot, cast(Adapter, adapter)) for slot, adapter in self.adapters.items()]
 
     def forward(self, x: Tensor) -> Tensor:
         strengths = self.blend.strengths
         dropping = self.dropout > 0 and self.training
-        if strengths is None and not dropping and isinstance(self.base, nn.Linear) and len(self.adapters) == 1:
-            adapter = self.slots()[0][1]
-            result: Tensor = _LoraLinear.apply(x, self.base.weight, self.base.bias, adapter.down, adapter.up, adapter.scale)  # type: ignore[no-untyped-call]
+        slots = self.slots()
+        if strengths is None and not dropping and isinstance(self.base, nn.Linear) and len(slots) == 1 and isinstance(lora := slots[0][1], LowRank):
+            result: Tensor = LoraLinear.apply(x, self.base.weight, self.base.bias, lora.down, lora.up, lora.scale)  # type: ignore[no-untyped-call]
             return result
-        y: Tensor = self.base(x)
-        inside = F.dropout(x, self.dropout) if dropping else x
-        for slot, adapter in self.slots():
-            hidden = self._down(inside, adapter.down.to(x.dtype)) * adapter.scale
-            if strengths is not None:
-                column = strengths[:, int(slot)].to(x.dtype)
-                hidden = hidden * column.view(-1, *[1] * (hidden.dim() - 1))
-            y = y + self._up(hidden, adapter.up.to(x.dtype))
+        plain: Tensor = self.base(x)
+        inside, y = F.dropout(x, self.dropout) if dropping else x, plain
+        for slot, adapter in slots:
+            y = y + adapter.change(self.base, inside, plain, None if strengths is None else strengths[:, int(slot)])
         return y
-
-    def _down(self, x: Tensor, weight: Tensor) -> Tensor:
-        if isinstance(self.base, nn.Conv2d):
-            return F.conv2d(x, weight, None, self.base.stride, self.base.padding, self.base.dilation)
-        return F.linear(x, weight)
-
-    def _up(self, hidden: Tensor, weight: Tensor) -> Tensor:
-        return F.conv2d(hidden, weight) if isinstance(self.base, nn.Conv2d) else F.linear(hidden, weight)
 
 
 @dataclass
@@ -119,6 +74,7 @@ class Lora:
 
     layers: dict[str, AdaptedLayer]
     slot: str
+    scale: float
     notes: list[str] = field(default_factory=list)
 
     def adapters(self) -> Iterator[tuple[str, Adapter]]:
@@ -126,50 +82,76 @@ class Lora:
         for name, layer in self.layers.items():
             yield from ((name, adapter) for slot, adapter in layer.slots() if slot == self.slot)
 
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What is trained, as `layer.down`, `layer.up` …, in a fixed order."""
+        return {f"{name}.{key}": parameter for name, adapter in self.adapters() for key, parameter in adapter.named_parameters()}
+
     def train(self, training: bool) -> None:
         """Dropout on or off."""
         for layer in self.layers.values():
             layer.training = training
 
     def state(self) -> dict[str, Tensor]:
-        """`layer.down` and `layer.up` → tensors, as checkpoints keep them."""
-        return {f"{name}.{key}": getattr(adapter, key).detach() for name, adapter in self.adapters() for key in ("down", "up")}
+        """`layer.down`, `layer.up` … → tensors, as checkpoints keep them."""
+        return {f"{name}.{key}": tensor for name, adapter in self.adapters() for key, tensor in adapter.state_dict().items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Put what `state` gave back in. Raises KeyError when a tensor is missing."""
         with torch.no_grad():
-            for name, adapter in self.adapters():
-                adapter.down.copy_(state[f"{name}.down"])
-                adapter.up.copy_(state[f"{name}.up"])
+            for name, tensor in self.state().items():
+                tensor.copy_(state[name])
 
     def export(self) -> dict[str, LoraLayer]:
-        """The layers as files hold them, on the CPU: alpha is scale × rank, whatever rule made the scale."""
-        return {
-            name: LoraLayer(adapter.down.detach().cpu(), adapter.up.detach().cpu(), adapter.scale * adapter.rank) for name, adapter in self.adapters()
-        }
+        """The layers as files hold them, on the CPU."""
+        return records(self.state(), self.scale)
+
+
+def records(state: Mapping[str, Tensor], scale: float) -> dict[str, LoraLayer]:
+    """The layers as files hold them, on the CPU, from what `Lora.state` gave."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        layer, _, key = name.rpartition(".")
+        layers.setdefault(layer, {})[key] = tensor.detach().cpu()
+    return {layer: (Dora if "shift" in tensors else LowRank).record(tensors, scale) for layer, tensors in layers.items()}
 
 
 def attach(bundle: Bundle, targets: Sequence[str], config: Config) -> Lora:
-    """Fresh adapters on `targets`, which change nothing yet. Convolutions larger than 1 × 1 take `conv_rank` with the same strength."""
-    lora = Lora({}, "0")
-    blend = Blend(bundle.device)
-    scale = scale_of(config)
-    for number, name in enumerate(targets):
-        layer = _wrap(bundle, name, blend, config.lora_dropout)
-        shape = layer.weight.shape
-        inner = config.conv_rank if len(shape) == 4 and shape[2] > 1 else config.lora_rank
+    """Fresh adapters on `targets`, which change nothing yet. Raises InputError when a pattern of `rank_pattern` means none of them."""
+    lora, blend = Lora({}, "0", scale_of(config)), Blend(bundle.device)
+    lora.layers = {name: _wrap(bundle, name, blend, config.lora_dropout) for name in targets}
+    ranks = ranks_of(config, {name: layer.weight.shape for name, layer in lora.layers.items()})
+    for number, (name, layer) in enumerate(lora.layers.items()):
         rng = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-        down = torch.empty(inner, *shape[1:]).uniform_(-1, 1, generator=rng) / math.sqrt(math.prod(shape[1:]))  # Kaiming, a = √5
-        up = torch.zeros(shape[0], inner, *[1] * (len(shape) - 2))
-        layer.adapters["0"] = Adapter(down.to(bundle.device), up.to(bundle.device), scale)
-        lora.layers[name] = layer
+        down, up = (tensor.to(bundle.device) for tensor in fresh(layer.weight.shape, ranks[name], rng))
+        layer.adapters["0"] = LowRank(down, up, lora.scale)
     bundle.blend = blend
     return lora
 
 
 def scale_of(config: Config) -> float:
-    """What up @ down is multiplied by: alpha / rank, or alpha / √rank with rsLoRA (Kalajdzievski 2023)."""
+    """What up @ down is multiplied by: alpha / rank, or alpha / √rank with rsLoRA (Kalajdzievski 2023). The same for layers of other ranks."""
     return config.alpha / (math.sqrt(config.lora_rank) if config.use_rslora else config.lora_rank)
+
+
+def ranks_of(config: Config, shapes: Mapping[str, torch.Size]) -> dict[str, int]:
+    """Layer → rank: by the last pattern of `rank_pattern` that means it, else `conv_rank` for convolutions larger than 1 × 1, else `lora_rank`."""
+    for pattern in config.rank_pattern:
+        if not any(means(pattern, name) for name in shapes):
+            raise InputError(
+                say("rank_pattern: {pattern} is in the name of no layer that is trained.", pattern=pattern),
+                say("Layers are called {first}, for example.", first=next(iter(shapes), "–")),
+            )
+
+    def rank(name: str, shape: torch.Size) -> int:
+        usual = (len(shape) == 4 and shape[2] > 1 and config.conv_rank) or config.lora_rank
+        return next((found for pattern, found in reversed(config.rank_pattern.items()) if means(pattern, name)), usual)
+
+    return {name: rank(name, shape) for name, shape in shapes.items()}
+
+
+def means(pattern: str, name: str) -> bool:
+    """Whether the words of `pattern`, in which * and ? stand for anything, are in a layer's name, one after the other."""
+    return fnmatchcase(f".{name}.", f"*.{pattern}.*")
 
 
 def attach_files(bundle: Bundle, files: Sequence[Mapping[str, LoraLayer]]) -> None:
@@ -178,38 +160,8 @@ def attach_files(bundle: Bundle, files: Sequence[Mapping[str, LoraLayer]]) -> No
     for slot, layers in enumerate(files):
         for name, found in layers.items():
             layer = _wrap(bundle, name, blend, 0.0)
-            scale = found.alpha / found.down.shape[0]
-            layer.adapters[str(slot)] = Adapter(found.down.float().to(bundle.device), found.up.float().to(bundle.device), scale).requires_grad_(False)
+            layer.adapters[str(slot)] = _from_file(found, layer.weight).requires_grad_(False)
     bundle.blend = blend
-
-
-def continue_from(lora: Lora, layers: Mapping[str, LoraLayer]) -> None:
-    """Start from what a LoRA file says, of whatever rank and alpha.
-
-    A lower rank is kept exactly, the rest of the new one begins empty; a higher rank keeps its largest singular values. `lora.notes` says what
-    was lost or left out.
-    """
-    adapters = dict(lora.adapters())
-    kept: list[float] = []
-    for name, adapter in adapters.items():
-        if name not in layers:
-            continue
-        found = layers[name]
-        down, up = found.down.float().flatten(1), found.up.float().flatten(1) * (found.alpha / found.down.shape[0] / adapter.scale)
-        if down.shape[0] > adapter.rank:
-            down, up, share = _smaller(down, up, adapter.rank)
-            kept.append(share)
-        with torch.no_grad():
-            adapter.down[: down.shape[0]] = down.view(-1, *adapter.down.shape[1:])
-            adapter.up.zero_()
-            adapter.up[:, : up.shape[1]] = up.view(up.shape[0], -1, *adapter.up.shape[2:])
-    if kept:
-        share_kept = f"{sum(kept) / len(kept):.1%}"
-        lora.notes.append(say("init_lora has a higher rank than lora_rank: {share} of it is kept.", share=share_kept))
-    if left := len(set(layers) - set(adapters)):
-        lora.notes.append(say("init_lora: {count} of its layers are not trained in this run and are left out.", count=left))
-    if fresh := len(set(adapters) - set(layers)):
-        lora.notes.append(say("init_lora: {count} layers that it doesn't have begin empty.", count=fresh))
 
 
 def weights(bundle: Bundle) -> dict[str, tuple[int, ...]]:
@@ -220,16 +172,6 @@ def weights(bundle: Bundle) -> dict[str, tuple[int, ...]]:
         for name, layer in bundle[part].named_modules()
         if isinstance(layer, (nn.Linear, nn.Conv2d))
     }
-
-
-def _smaller(down: Tensor, up: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
-    """The best approximation of up @ down with a lower rank, and the share of its energy that is kept."""
-    left, left_triangle = torch.linalg.qr(up)
-    right, right_triangle = torch.linalg.qr(down.T)
-    u, s, v = torch.linalg.svd(left_triangle @ right_triangle.T)
-    root = s[:rank].sqrt()
-    share = float(s[:rank].square().sum() / s.square().sum().clamp(min=1e-30))
-    return root[:, None] * (v[:rank] @ right.T), (left @ u[:, :rank]) * root, share
 
 
 def _wrap(bundle: Bundle, name: str, blend: Blend, dropout: float) -> AdaptedLayer:
@@ -243,3 +185,10 @@ def _wrap(bundle: Bundle, name: str, blend: Blend, dropout: float) -> AdaptedLay
     wrapped.train(layer.training)
     setattr(parent, last, wrapped)
     return wrapped
+
+
+def _from_file(found: LoraLayer, weight: Tensor) -> Adapter:
+    down, up, scale = found.down.float().to(weight.device), found.up.float().to(weight.device), found.alpha / found.rank
+    if found.magnitude is None:
+        return LowRank(down, up, scale)
+    return Dora(weight, down, up, scale, found.magnitude.float().flatten().to(weight.device))

@@ -50,7 +50,7 @@ class Trainer:
         self.steps = config.max_steps or max(1, math.ceil(self.data.batches.count(config.epochs) / accumulate))
         rates = dict.fromkeys(self.bundle.trainable, config.learning_rate)
         rates["text_encoder"] = config.text_encoder_lr or config.learning_rate / 2
-        named = {f"{name}.{key}": getattr(adapter, key) for name, adapter in self.lora.adapters() for key in ("down", "up")}
+        named = self.lora.parameters()
         parts = [({name: p for name, p in named.items() if name.startswith(part + ".")}, rates[part]) for part in self.bundle.trainable]
         scaled = self.bundle.dtype == torch.float16
         self.optimizer = Optimizer([part for part in parts if part[0]], self.bundle.device, config.weight_decay, config.max_grad_norm, scaled)

@@ -23,7 +23,7 @@ from studio.ui.visitor import visitor
 
 OWNER = "owner"
 # What a visitor of a public demonstration may ask for at most.
-CAPS = {"max_steps": 400, "resolution": 512, "batch_size": 16, "lora_rank": 32, "conv_rank": 32, "gradient_accumulation_steps": 2}
+CAPS = {"max_steps": 400, "resolution": 512, "batch_size": 16, "lora_rank": 32, "conv_rank": 32, "rank_pattern": 32, "gradient_accumulation_steps": 2}
 PATHS = ("train_data_dir", "metadata_path", "init_lora", "output_dir")
 
 
@@ -147,7 +147,8 @@ def _capped(config: Config) -> Config:
     if config.max_steps is None:
         config = config.model_copy(update={"max_steps": CAPS["max_steps"]})
     for key, most in CAPS.items():
-        if (value := getattr(config, key)) and value > most:
+        given = getattr(config, key)
+        if (value := max(given.values(), default=0) if isinstance(given, dict) else given) and value > most:
             raise InputError(say("{key}: this demonstration takes at most {most} (got {value}).", key=key, most=most, value=value))
     return config
 

@@ -51,7 +51,9 @@ def groups() -> list[dict[str, Any]]:
 def typed(settings: dict[str, Any]) -> dict[str, Any]:
     """What was typed as values: texts are read as YAML reads them, empty ones are absent."""
     return {
-        key: fields.scalar(key, value.strip()) if isinstance(value, str) else value for key, value in settings.items() if value not in ("", [], None)
+        key: fields.scalar(key, value.strip()) if isinstance(value, str) else value
+        for key, value in settings.items()
+        if value not in ("", [], {}, None)
     }
 
 
@@ -108,9 +110,9 @@ def _field(name: str, field: Any) -> dict[str, Any]:
     shape = (
         "choice"
         if choices
-        else "list"
-        if typing.get_origin(kind) is tuple
-        else {bool: "switch", int: "number", float: "number", Path: "path"}.get(kind, "text")
+        else {tuple: "list", dict: "mapping", bool: "switch", int: "number", float: "number", Path: "path"}.get(
+            typing.get_origin(kind) or kind, "text"
+        )
     )
     default = None if field.is_required() else field.default
     return {

@@ -8,9 +8,12 @@ from torch import nn
 
 from studio import families
 from studio.config import Config
+from studio.errors import InputError
 from studio.families.base import Bundle
 from studio.formats.lora import LoraLayer
-from studio.training.lora import AdaptedLayer, Adapter, Blend, _LoraLinear, attach, attach_files, continue_from, scale_of
+from studio.training.continuing import continue_from
+from studio.training.lora import AdaptedLayer, Blend, attach, attach_files, scale_of
+from studio.training.lowrank import LoraLinear, LowRank
 
 CPU = torch.device("cpu")
 
@@ -32,7 +35,7 @@ def test_its_gradients_are_right():
         return x @ weight.T + bias + 0.7 * (x @ down.T) @ up.T
 
     def ours(x, down, up):
-        return _LoraLinear.apply(x, weight, bias, down, up, 0.7)
+        return LoraLinear.apply(x, weight, bias, down, up, 0.7)
 
     torch.testing.assert_close(ours(x, down, up), plain(x, down, up))
     seed = torch.randn(2, 3, 4, dtype=torch.float64, generator=rng)
@@ -48,7 +51,7 @@ def test_it_adds_up_times_down(layer):
     adapted = AdaptedLayer(layer.requires_grad_(False), blend, 0.0)
     kernel = layer.weight.shape[2:]
     down, up = torch.randn(3, 6, *kernel), torch.randn(5, 3, *[1] * len(kernel))
-    adapted.adapters["0"] = Adapter(down, up, 0.5)
+    adapted.adapters["0"] = LowRank(down, up, 0.5)
     x = torch.randn(2, 6, 8, 8) if kernel else torch.randn(2, 7, 6)
     changed = torch.einsum("or,r...->o...", up.flatten(1), down) * 0.5
     expected = layer(x) + (nn.functional.conv2d(x, changed, None, layer.stride, layer.padding) if kernel else x @ changed.T)
@@ -60,7 +63,7 @@ def test_it_adds_up_times_down(layer):
 
 def test_dropout_only_drops_in_training():
     adapted = AdaptedLayer(nn.Linear(64, 8).requires_grad_(False), Blend(CPU), 0.5)
-    adapted.adapters["0"] = Adapter(torch.randn(4, 64), torch.randn(8, 4), 1.0)
+    adapted.adapters["0"] = LowRank(torch.randn(4, 64), torch.randn(8, 4), 1.0)
     x = torch.randn(3, 64)
     assert not torch.equal(adapted.train()(x), adapted(x))
     assert torch.equal(adapted.eval()(x), adapted(x))
@@ -70,6 +73,28 @@ def test_scales():
     assert scale_of(config(lora_alpha=8)) == 2
     assert scale_of(config(lora_alpha=8, use_rslora=True)) == 4
     assert scale_of(config()) == 1
+
+
+def test_ranks_follow_the_last_pattern_that_fits():
+    settings = config(
+        lora_alpha=2.0, conv_rank=2, rank_pattern={"unet.down_blocks": 3, "attn?.to_q": 5, "down_blocks.0": 6, "*.to_q": 7, "mid_block": 1}
+    )
+    base = bundle()
+    lora = attach(base, families.get("sd").targets(base, settings), settings)
+    ranks = {name: adapter.rank for name, adapter in lora.adapters()}
+    assert ranks["unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_k"] == 3
+    assert ranks["unet.down_blocks.0.resnets.0.conv1"] == 6
+    assert {rank for name, rank in ranks.items() if "mid_block" in name} == {1}
+    assert {rank for name, rank in ranks.items() if name.endswith("to_q") and "mid_block" not in name} == {7}
+    assert {rank for name, rank in ranks.items() if "up_blocks" in name and name.endswith("conv1")} == {2}
+    assert {layer.alpha / layer.rank for layer in lora.export().values()} == {0.5}, "the strength is the same everywhere"
+
+
+def test_a_pattern_that_fits_no_layer_is_named():
+    base, settings = bundle(), config(rank_pattern={"mid_block": 2, "mid": 4})
+    with pytest.raises(InputError, match="rank_pattern: mid is in the name of no layer that is trained") as caught:
+        attach(base, families.get("sd").targets(base, settings), settings)
+    assert "unet.down_blocks" in caught.value.fix
 
 
 def random_lora(rank: int, alpha: float) -> tuple[Config, dict[str, LoraLayer]]:

@@ -153,6 +153,7 @@ class TestDemo:
             {"max_steps": 5000},
             {"resolution": 1024},
             {"lora_rank": 512},
+            {"rank_pattern": {"mid_block": 512}},
             {"output_dir": str(tmp_path)},
             {"base_model": "org/name"},
             {"train_data_dir": str(SAMPLES / "gameboy")},

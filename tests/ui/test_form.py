@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from studio import fields
+from studio.fields import Given
 from studio.pocket import SAMPLES
 from studio.ui import form
 
@@ -31,6 +32,17 @@ def test_what_is_typed_is_read_as_a_file_would_be():
         {"learning_rate": " 2e-4 ", "lora_rank": "16", "caption_prefix": "1e3", "sample_prompts": ["a", "b"], "seed": "", "random_flip": True}
     )
     assert typed == {"learning_rate": 2e-4, "lora_rank": 16, "caption_prefix": "1e3", "sample_prompts": ["a", "b"], "random_flip": True}
+
+
+def test_ranks_by_layer_are_written_one_a_line():
+    assert named(form.groups())["rank_pattern"]["kind"] == "mapping"
+    typed = form.typed({"rank_pattern": "mid_block: 32\n*.to_q: 4"})
+    assert form.faults({"base_model": "pocket", "train_data_dir": ".", **typed}) == []
+    assert fields.build({key: Given(value, "") for key, value in {"base_model": "pocket", "train_data_dir": ".", **typed}.items()}).rank_pattern == {
+        "mid_block": 32,
+        "*.to_q": 4,
+    }
+    assert form.typed({"rank_pattern": {}}) == {}
 
 
 def test_all_faults_come_at_once_with_their_settings():

@@ -15,9 +15,13 @@ const preset = () => presets.find(one => one.name === draft.preset),
       ? ''
       : Array.isArray(value)
         ? value.join('\n')
-        : typeof value === 'number' && value !== 0 && Math.abs(value) < 1e-3
-          ? value.toExponential().replace('e-', 'e-')
-          : String(value);
+        : typeof value === 'object'
+          ? Object.entries(value)
+              .map(pair => pair.join(': '))
+              .join('\n')
+          : typeof value === 'number' && value !== 0 && Math.abs(value) < 1e-3
+            ? value.toExponential().replace('e-', 'e-')
+            : String(value);
 const same = (a, b) =>
   text_of(a) === text_of(b) ||
   (a !== '' && b !== '' && !isNaN(a) && !isNaN(b) && Number(a) === Number(b) && typeof a !== 'boolean' && typeof b !== 'boolean');
@@ -83,6 +87,12 @@ function control(field) {
         .split('\n')
         .map(line => line.trim())
         .filter(Boolean);
+    write = value => {
+      input.value = text_of(value);
+    };
+  } else if (field.kind === 'mapping') {
+    input = el('textarea', { ...label, rows: '2', placeholder: `mid_block: 32` });
+    read = () => input.value.trim();
     write = value => {
       input.value = text_of(value);
     };
