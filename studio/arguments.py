@@ -75,6 +75,7 @@ def parser(words: Sequence[str], commands: Mapping[str, Command]) -> argparse.Ar
     sub = command("inspect")
     sub.add_argument("file", type=Path, help=say("a LoRA file, made here or elsewhere"))
     sub.add_argument("--json", action="store_true", help=say("as JSON"))
+    _add_lora(command("lora"))
     actions = command("presets").add_subparsers(dest="action", required=True, metavar="list|show")
     actions.add_parser("list", help=say("all presets")).add_argument("--json", action="store_true", help=say("as JSON"))
     sub = actions.add_parser("show", help=say("one preset as a commented file"))
@@ -116,6 +117,25 @@ def _add_caption(sub: argparse.ArgumentParser, explained: bool) -> None:
     sub.add_argument("--edit", action="append", default=[], metavar="CHANGE", help=_literal(f"{about} {changes}"))
     sub.add_argument("--preview", action="store_true", help=say("only show what --edit would change"))
     sub.add_argument("--undo", action="store_true", help=say("take the last --edit back"))
+
+
+def _add_lora(sub: argparse.ArgumentParser) -> None:
+    actions = sub.add_subparsers(dest="action", required=True, metavar="merge|resize|extract")
+    merge = actions.add_parser("merge", help=say("several LoRA files as one; exact without --rank"))
+    merge.add_argument("files", nargs="+", metavar="FILE[:STRENGTH]", help=say("LoRA files or runs, each with its strength"))
+    merge.add_argument("--rank", type=int, help=say("the most directions a layer keeps; the sum of all ranks when absent"))
+    resize = actions.add_parser("resize", help=say("a LoRA with fewer directions: a smaller file"))
+    resize.add_argument("file", metavar="FILE", help=say("a LoRA file or a run"))
+    resize.add_argument("--rank", type=int, help=say("the most directions a layer keeps"))
+    resize.add_argument("--keep", type=float, help=say("the share of each layer's change to keep, such as 0.95"))
+    extract = actions.add_parser("extract", help=say("what a tuned model has learned, as a LoRA"))
+    extract.add_argument("--tuned", required=True, help=say("the tuned model: file, folder or Hub id"))
+    extract.add_argument("--base_model", required=True, help=say("the model it was made from: file, folder, Hub id or pocket"))
+    extract.add_argument("--rank", type=int, required=True, help=say("the most directions a layer keeps"))
+    for action in (merge, resize, extract):
+        action.add_argument("--output", type=Path, required=True, help=say("the .safetensors file to write"))
+        action.add_argument("--format", choices=("kohya", "diffusers", "both"), default="kohya", help=say("whose names the file uses [kohya]"))
+        action.add_argument("--precision", choices=("fp16", "bf16", "fp32"), help=say("bits of the numbers; as in what it is made from when absent"))
 
 
 def _literal(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from studio import fields
 from studio.arguments import Command, parser
 from studio.cli_data import bring, caption, check, export_dataset
-from studio.cli_lora import inspect
+from studio.cli_lora import inspect, lora
 from studio.errors import InputError, StudioError
 from studio.events import Event, Progress
 from studio.language import say
@@ -315,6 +315,7 @@ COMMANDS: dict[str, Command] = {
     "sample": sample,
     "export": export,
     "inspect": inspect,
+    "lora": lora,
     "presets": presets,
     "doctor": doctor,
 }

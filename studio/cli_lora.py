@@ -1,13 +1,16 @@
-"""The command line's part for LoRA files: look into them."""
+"""The command line's part for LoRA files: look into them, put them together, make them smaller."""
 
 import argparse
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from studio.errors import InputError
 from studio.language import say
 
 if TYPE_CHECKING:
     from studio.formats.inspect import Inspection
+    from studio.results.lorafile import Made
 
 WIDTH = 30  # characters of the longest bar
 
@@ -21,6 +24,48 @@ def inspect(arguments: argparse.Namespace) -> None:
         print(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
         return
     _tell(found)
+
+
+def lora(arguments: argparse.Namespace) -> None:
+    """Merge LoRA files, make one smaller, or take one out of a tuned model."""
+    from studio.results.lorafile import write
+    from studio.terminal import following
+
+    if arguments.rank is not None and arguments.rank < 1:
+        raise InputError(say("--rank: must be at least 1 (got {value}).", value=arguments.rank))
+    with following(say("Layers")) as bar:
+        made = _ACTIONS[arguments.action](arguments, bar)
+    for path in write(made, arguments.output, arguments.format, arguments.precision):
+        print(path)
+    ranks = "–".join(str(rank) for rank in dict.fromkeys((made.ranks[0], made.ranks[-1])))
+    print(say("Rank {ranks}; {share} of the change is kept.", ranks=ranks, share=f"{made.kept:.2%}"))
+    for note in made.notes:
+        print(note)
+
+
+def _merge(arguments: argparse.Namespace, bar: Callable[[int, int], None]) -> "Made":
+    from studio.results.generate import choice
+    from studio.results.merge import merge
+
+    return merge([choice(word) for word in arguments.files], arguments.rank, bar)
+
+
+def _resize(arguments: argparse.Namespace, bar: Callable[[int, int], None]) -> "Made":
+    from studio.results.generate import find_lora
+    from studio.results.resize import resize
+
+    if arguments.keep is not None and not 0 < arguments.keep <= 1:
+        raise InputError(say("--keep: a share lies between 0 and 1 (got {value}).", value=f"{arguments.keep:g}"))
+    return resize(find_lora(arguments.file), arguments.rank, arguments.keep, bar)
+
+
+def _extract(arguments: argparse.Namespace, bar: Callable[[int, int], None]) -> "Made":
+    from studio.results.extract import extract
+
+    return extract(arguments.tuned, arguments.base_model, arguments.rank, bar)
+
+
+_ACTIONS = {"merge": _merge, "resize": _resize, "extract": _extract}
 
 
 def _tell(found: "Inspection") -> None:
