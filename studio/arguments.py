@@ -50,11 +50,14 @@ def parser(words: Sequence[str], commands: Mapping[str, Command]) -> argparse.Ar
     command("stop").add_argument("run", help=say("a run's id or folder"))
     command("runs").add_argument("--json", action="store_true", help=say("as JSON"))
     sub = command("import")
-    sub.add_argument("source", help=say("a folder, a zip, or a dataset on the Hub: org/name"))
+    sub.add_argument("source", help=say("a folder, a zip, a file of texts, or a dataset on the Hub: org/name"))
     sub.add_argument("name", nargs="?", help=say("what the dataset shall be called"))
+    _add_columns(sub)
     sub = command("check")
     sub.add_argument("--config", type=Path, help=say("settings as YAML, one `name: value` per line"))
-    sub.add_argument("--data", type=Path, help=say("folder or zip with pictures"))
+    sub.add_argument("--data", type=Path, help=say("folder or zip with pictures or texts, or a file of texts"))
+    _add_columns(sub)
+    sub.add_argument("--tokenizer", help=say("texts: count tokens as this tokenizer does; a folder, a tokenizer.json or a Hub id"))
     sub.add_argument("--json", action="store_true", help=say("as JSON"))
     sub.add_argument("--markdown", type=Path, help=say("a file for the report, as the record of an experiment has it"))
     sub.add_argument("--fit", metavar="CAPTIONER", help=say("also look whether captions fit their pictures, by blip, blip-large or pocket"))
@@ -83,6 +86,11 @@ def parser(words: Sequence[str], commands: Mapping[str, Command]) -> argparse.Ar
     sub.add_argument("--output", type=Path, help=say("a new file to write"))
     command("doctor")
     return made
+
+
+def _add_columns(sub: argparse.ArgumentParser) -> None:
+    about = say("texts: which column holds what, where their names don't say it; also messages, text, input, system")
+    sub.add_argument("--columns", default="", metavar="prompt=A,response=B", help=about)
 
 
 def _add_caption(sub: argparse.ArgumentParser, explained: bool) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio import fields
+from studio.config import Config
+from studio.data.problems import fixes
 from studio.errors import InputError
 from studio.fields import Given
 from studio.language import say
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
     from studio.data.datasheet import Facts
     from studio.data.description import Description
     from studio.data.problems import Problem
+    from studio.data.textreport import CountTokens
 
 
 def check(arguments: argparse.Namespace) -> int:
     """Look at data as a run would, without training."""
     from studio import home
-    from studio.data import datasheet, report
+    from studio.data import datasheet, report, texts
     from studio.families import clip
     from studio.files import write_atomically
 
@@ -32,6 +35,8 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.data:
         given = {"base_model": Given("pocket", "--data"), "train_data_dir": Given(str(arguments.data), "--data")}
     config = fields.build(given)
+    if config.task_type == "text-generation" or texts.holds_texts(config.train_data_dir, config.metadata_path, home.cache() / "archives"):
+        return _check_texts(arguments, config)
     tokenizer = clip.tokenizer()
     found = report.check(config, extract_to=home.cache() / "archives", count_tokens=lambda text: len(tokenizer(text).input_ids), limit=clip.LIMIT)
     folder = config.train_data_dir
@@ -57,6 +62,60 @@ def check(arguments: argparse.Namespace) -> int:
             print(say("Nothing is wrong."))
         _tell_about(found.description)
     return InputError.exit_code if found.errors else 0
+
+
+def _check_texts(arguments: argparse.Namespace, config: Config) -> int:
+    """The same for texts."""
+    from studio import home
+    from studio.data import datasheet, textreport
+    from studio.data.conversations import parse_columns
+    from studio.files import write_atomically
+
+    count, columns = _token_counter(arguments.tokenizer), parse_columns(arguments.columns)
+    found = textreport.check(config.train_data_dir, columns, config.metadata_path, home.cache() / "archives", count)
+    facts = _facts(arguments, config.train_data_dir)
+    if arguments.markdown:
+        write_atomically(arguments.markdown, datasheet.text_markdown(found, facts))
+    if arguments.json:
+        print(json.dumps({**found.as_json(), "facts": vars(facts)}, ensure_ascii=False, indent=1))
+        return InputError.exit_code if found.errors else 0
+    for line in (*found.lines(), *fixes(found.problems)):
+        print(line)
+    print(say("{rows} rows, {errors} errors, {warnings} findings.", rows=found.rows, errors=len(found.errors), warnings=found.warnings))
+    about = found.description
+    for name, counts in ((say("Formats"), about.forms), (say("Roles"), about.roles), (say("Messages in a row"), about.turns)):
+        if counts:
+            print(f"{name}: " + ", ".join(f"{label}: {count}" for label, count in counts.items()))
+    for name, lengths in (
+        (say("Characters in a row"), about.characters),
+        (say("Words in a row"), about.words),
+        (say("Words in an answer"), about.answers),
+        (say("Tokens in a row"), about.tokens),
+    ):
+        if lengths.counts:
+            print(f"{name}: {lengths}")
+    return InputError.exit_code if found.errors else 0
+
+
+def _token_counter(source: str | None) -> "CountTokens | None":
+    """What counts tokens as the tokenizer in a folder, a tokenizer.json or on the Hub does. Raises InputError."""
+    if not source:
+        return None
+    from tokenizers import Tokenizer
+
+    from studio import hub
+
+    path = Path(source).expanduser()
+    if not path.exists() and source.count("/") == 1:
+        path = hub.download(source, hub.Wanted(("tokenizer.json",), "tokenizer.json"), "--tokenizer")
+    path = path / "tokenizer.json" if path.is_dir() else path
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library knows no other kind
+        raise InputError(
+            say("{path}: can't be read: {reason}", path=path, reason=str(error)[:200]), say("Give a folder with tokenizer.json.")
+        ) from None
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def _misfits(folder: Path, captioner: str, metadata: Path | None) -> "list[Problem]":
@@ -156,12 +215,14 @@ def export_dataset(arguments: argparse.Namespace) -> None:
 
 
 def bring(arguments: argparse.Namespace) -> None:
-    """Copy pictures and captions into a dataset of the workspace: from a folder, a zip or the Hub."""
+    """Copy pictures and captions, or texts, into a dataset of the workspace: from a folder, a zip, a file or the Hub."""
     from studio.data import datasets
+    from studio.data.conversations import parse_columns
     from studio.terminal import following
 
+    columns = parse_columns(arguments.columns)
     with following(say("Copying")) as progress:
-        found, left_out = datasets.bring(datasets.files_of(arguments.source, progress), arguments.name or "", progress)
+        found, left_out = datasets.bring(datasets.files_of(arguments.source, progress), arguments.name or "", progress, columns)
     for line in left_out:
         print(line, file=sys.stderr)
     print(say("Dataset {name}: {path}", name=found.name, path=found.folder))

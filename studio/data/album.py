@@ -81,7 +81,7 @@ def save(folder: Path, edits: Iterable[Edit], metadata: Path | None = None) -> t
 
     Raises DataError where the file has lines that can't be read (they would be lost), MachineError where it can't be written.
     """
-    with FileLock(_lock(folder)):
+    with FileLock(lock(folder)):
         album = open_album(folder, metadata)
         if metadata and not metadata.exists():  # it begins with what the folder's own captions say
             edits = [*(Edit(name, text, text) for name, text in album.captions.texts.items() if text), *edits]
@@ -173,8 +173,8 @@ def _json(text: str, caption: Callable[[str], str | None], left: dict[str, str])
     return "".join(f"{line}\n" for line in lines)
 
 
-def _lock(folder: Path) -> Path:
-    """Beside the cache, not in the person's folder."""
+def lock(folder: Path) -> Path:
+    """What those wait for who save in `folder`. It lies beside the cache, not in the person's folder."""
     place = home.cache() / "locks"
     place.mkdir(parents=True, exist_ok=True)
     return place / f"{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}.lock"

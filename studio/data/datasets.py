@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from studio import home
+from studio.data import corpus, datasheet, texts
+from studio.data.conversations import Columns
 from studio.data.importing import ARCHIVES, open_folder
 from studio.data.listing import READABLE, scan
-from studio.data.problems import shown
+from studio.data.problems import FaultyDataError, lines, shown
 from studio.errors import DataError, InputError, MachineError
 from studio.files import write_atomically
 from studio.language import say
@@ -17,7 +19,8 @@ from studio.language import say
 WHERE = "where"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 TEXTUAL = frozenset({".txt", ".csv", ".jsonl", ".caption"})
-LARGEST_TEXT = 64 * 1024**2
+ONLY_TEXTS = frozenset({".json", ".ndjson"})
+MOST_NAMED = 20
 
 Progress = Callable[[int, int], None]
 
@@ -68,8 +71,9 @@ def copy_of(folder: Path, name: str) -> Known:
     return Known(name, place)
 
 
-def bring(files: Sequence[tuple[str, Path]], name: str, progress: Progress) -> tuple[Known, list[str]]:
+def bring(files: Sequence[tuple[str, Path]], name: str, progress: Progress, columns: Columns | None = None) -> tuple[Known, list[str]]:
     """Copy pictures, their captions and zips of them into the dataset `name` (a new one when it isn't there), and say what was left out.
+    Texts without pictures become a text dataset; `columns` says what their columns hold.
 
     `files` are names as the person calls them and where their bytes are. Raises DataError when nothing is left to bring.
     """
@@ -86,10 +90,17 @@ def bring(files: Sequence[tuple[str, Path]], name: str, progress: Progress) -> t
             fix = say("unpack it or pack it as .zip") if Path(title).suffix.lower() in ARCHIVES else say("no picture and no captions")
             left_out.append(f"{shown(title, 80)}: {fix}")
     if not any(Path(title).suffix.lower() in READABLE for title, _ in found):
+        if texts.text_files([title for title, _ in found]):
+            known, more = _bring_texts(found, name or _name(files, "texts"), bool(name), progress, columns)
+            return known, left_out + more
         raise DataError(
-            say("There are no pictures in what was given."), "\n".join(left_out) or say("Give .png, .jpg or .webp files, or a zip of them.")
+            say("There are no pictures and no texts in what was given."),
+            "\n".join(left_out) or say("Give .png, .jpg or .webp files, or .jsonl, .json, .csv or .txt files with texts, or a zip of them."),
         )
-    place = home.datasets() / _clean(name) if name else _free(_clean(Path(files[0][0]).stem) if len(files) == 1 else "pictures")
+    found = [(title, path) for title, path in found if Path(title).suffix.lower() not in ONLY_TEXTS]
+    if name and corpus.is_corpus(home.datasets() / _clean(name)):
+        raise DataError(say("{name} holds texts, and pictures were given.", name=_clean(name)), say("Give the pictures a dataset of their own."))
+    place = home.datasets() / _clean(name) if name else _free(_name(files, "pictures"))
     try:
         place.mkdir(parents=True, exist_ok=True)
         for done, (title, path) in enumerate(found, 1):
@@ -100,6 +111,33 @@ def bring(files: Sequence[tuple[str, Path]], name: str, progress: Progress) -> t
             say("{path}: can't be written: {reason}", path=place, reason=error.strerror or error), say("Make room on the disk.")
         ) from None
     return Known(place.name, place), left_out
+
+
+def _bring_texts(files: Sequence[tuple[str, Path]], name: str, chosen: bool, progress: Progress, columns: Columns | None) -> tuple[Known, list[str]]:
+    """Put the texts of files into a text dataset. Rows that can't be used, or are there already, are left out and named; a file that can't be
+    read as a whole is refused (FaultyDataError), and so are columns that nobody knows (UnknownColumnsError)."""
+    wanted = set(texts.text_files([title for title, _ in files]))
+    read = []
+    for done, (title, path) in enumerate([file for file in files if file[0] in wanted], 1):
+        read.append(texts.read_file(path, title, columns))
+        progress(done, len(wanted))
+    found = texts.joined(read)
+    if found.unknown:
+        raise texts.UnknownColumnsError(found.unknown)
+    whole = [problem for problem in found.problems if problem.kind != texts.LEFT_OUT]
+    if whole or not found.rows:
+        raise FaultyDataError(whole or found.problems)
+    place = home.datasets() / _clean(name)
+    if chosen and place.is_dir() and not corpus.is_corpus(place):
+        raise DataError(say("{name} holds no texts that were imported here.", name=place.name), say("Give the texts a dataset of their own."))
+    if not chosen:
+        place = _free(_clean(name))
+    known = corpus.add(place, found.rows)
+    if not datasheet.noted(place).get("fingerprint"):
+        source = ", ".join(sorted({PurePosixPath(title).name for title in wanted})[:MOST_NAMED])
+        datasheet.note(place, source=source, fingerprint=found.fingerprint, files=sorted(wanted)[:MOST_NAMED], columns=dict(columns or {}))
+    more = [say("{count} rows are there already and were left out.", count=known)] if known else []
+    return Known(place.name, place), lines(found.problems) + more
 
 
 def files_of(source: str, progress: Progress) -> list[tuple[str, Path]]:
@@ -133,7 +171,12 @@ def _place(place: Path, title: str, source: Path) -> None:
 
 def _wanted(name: str) -> bool:
     suffix = Path(name).suffix.lower()
-    return suffix in READABLE or suffix in TEXTUAL
+    return suffix in READABLE or suffix in TEXTUAL or suffix in ONLY_TEXTS
+
+
+def _name(files: Sequence[tuple[str, Path]], otherwise: str) -> str:
+    """What a new dataset is called: like the only file, else `otherwise`."""
+    return _clean(Path(files[0][0]).stem) if len(files) == 1 else otherwise
 
 
 def _clean(name: str) -> str:

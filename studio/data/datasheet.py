@@ -2,12 +2,15 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from studio.data import authors
 from studio.data.problems import Problem
 from studio.data.report import Report
+from studio.data.textreport import TextReport
 from studio.files import write_atomically
 from studio.language import say
 
@@ -32,18 +35,29 @@ class Facts:
 
 def read(folder: Path) -> Facts:
     """What was said of the dataset in `folder`."""
-    try:
-        known = json.loads((authors.place(folder) / FILE).read_text(encoding="utf-8"))
-        return Facts(**{field.name: str(known.get(field.name, ""))[:LONGEST] for field in fields(Facts)})
-    except (OSError, ValueError, AttributeError):
-        return Facts()
+    known = noted(folder)
+    return Facts(**{field.name: str(known.get(field.name, ""))[:LONGEST] for field in fields(Facts)})
 
 
 def write(folder: Path, facts: Facts) -> None:
     """Keep it. Raises OSError."""
+    note(folder, **asdict(facts))
+
+
+def note(folder: Path, **known: Any) -> None:
+    """Keep more of what is known of a dataset, beside what was said. Raises OSError."""
     place = authors.place(folder)
     place.mkdir(parents=True, exist_ok=True)
-    write_atomically(place / FILE, json.dumps(asdict(facts), ensure_ascii=False, indent=1))
+    write_atomically(place / FILE, json.dumps({**noted(folder), **known}, ensure_ascii=False, indent=1))
+
+
+def noted(folder: Path) -> dict[str, Any]:
+    """All that is kept of a dataset."""
+    try:
+        known = json.loads((authors.place(folder) / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def captioning(folder: Path, captions: dict[str, str]) -> str:
@@ -56,7 +70,6 @@ def captioning(folder: Path, captions: dict[str, str]) -> str:
 def markdown(report: Report, facts: Facts, private: bool = True) -> str:
     """The section that an experiment record takes over. Without `private`, no name of a picture and no word of a caption is in it."""
     about = report.description
-    lines = [f"## {say('Data')}", ""]
     rows = [
         (say("Pictures"), f"{report.pictures} ({say('{count} to train on', count=report.usable)})"),
         (say("Captions"), str(report.captions)),
@@ -69,17 +82,40 @@ def markdown(report: Report, facts: Facts, private: bool = True) -> str:
         (say("Tokens in a caption"), _counts(about.tokens)),
         (say("Frequent words"), ", ".join(f"{word} {count}" for word, count in about.words) if private else ""),
     ]
-    lines += ["| | |", "|---|---|"] + [f"| {_cell(name)} | {_cell(value) or '–'} |" for name, value in rows]
-    found: dict[str, list[Problem]] = {}
-    for problem in report.problems:
-        found.setdefault(problem.kind, []).append(problem)
-    if found:
+    return _section(rows, report.problems, private)
+
+
+def text_markdown(report: TextReport, facts: Facts, private: bool = True) -> str:
+    """The same for text data. Without `private`, no name of a file and no word of a text is in it."""
+    about = report.description
+    rows = [
+        (say("Rows"), str(report.rows)),
+        (say("Formats"), _counts(about.forms)),
+        (say("Roles"), _counts(about.roles)),
+        (say("Source"), facts.source),
+        (say("Preprocessing"), facts.preprocessing),
+        (say("Messages in a row"), _counts(about.turns)),
+        (say("Characters in a row"), str(about.characters)),
+        (say("Words in a row"), str(about.words)),
+        (say("Words in an answer"), str(about.answers)),
+        (say("Tokens in a row"), str(about.tokens)),
+        (say("Fingerprint"), report.fingerprint[:16]),
+    ]
+    return _section(rows, report.problems, private)
+
+
+def _section(rows: Sequence[tuple[str, str]], problems: Sequence[Problem], private: bool) -> str:
+    lines = [f"## {say('Data')}", "", "| | |", "|---|---|"] + [f"| {_cell(name)} | {_cell(value) or '–'} |" for name, value in rows]
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, []).append(problem)
+    if kinds:
         lines += ["", f"### {say('Findings')}", ""]
-    for problems in found.values():
-        names = ", ".join(dict.fromkeys(problem.file for problem in problems[:MOST_NAMES])) if private else ""
-        more = "…" if private and len(problems) > MOST_NAMES else ""
-        told = [f"{_cell(names)}{more}.", _cell(problems[0].message)] if private else []
-        lines.append(" ".join([f"- **{problems[0].kind}** ({len(problems)}):", *told, _cell(problems[0].fix)]).rstrip())
+    for found in kinds.values():
+        places = dict.fromkeys(problem.file if problem.line is None else f"{problem.file}:{problem.line}" for problem in found[:MOST_NAMES])
+        more = "…" if private and len(found) > MOST_NAMES else ""
+        told = [f"{_cell(', '.join(places))}{more}.", _cell(found[0].message)] if private else []
+        lines.append(" ".join([f"- **{found[0].kind}** ({len(found)}):", *told, _cell(found[0].fix)]).rstrip())
     return "\n".join(lines) + "\n"
 
 

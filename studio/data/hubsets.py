@@ -1,7 +1,8 @@
-"""Datasets from the Hugging Face Hub: folders of pictures as they are, and pictures that lie in Parquet files, taken out."""
+"""Datasets from the Hugging Face Hub: files as they are, and pictures or texts that lie in Parquet files, taken out."""
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from studio.errors import DataError, MachineError
 from studio.files import write_atomically
 from studio.language import say
 
-WANTED = hub.Wanted((*(f"*{suffix}" for suffix in sorted(READABLE)), "*.csv", "*.jsonl", "*.txt", "*.caption", "*.zip", "*.parquet"), "*", "dataset")
+OTHERS = (".csv", ".jsonl", ".json", ".txt", ".caption", ".zip", ".parquet")
+WANTED = hub.Wanted((*(f"*{suffix}" for suffix in sorted(READABLE)), *(f"*{ending}" for ending in OTHERS)), "*", "dataset")
 ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif", b"BM": ".bmp"}
 ROWS = 64
 
@@ -32,7 +34,8 @@ def fetch(name: str, progress: Progress) -> list[tuple[str, Path]]:
 
 def unpacked(files: list[Path], target: Path, progress: Progress) -> Path:
     """Pictures and captions of Parquet files as a folder with metadata.csv. The caption is the first column of text that is called like one,
-    else the only one. Raises DataError where there are no pictures in them, MachineError without pyarrow."""
+    else the only one. Without pictures, all columns as JSON lines. Raises DataError where no texts are there either, MachineError without
+    pyarrow."""
     try:
         import pyarrow.parquet as parquet
     except ImportError:
@@ -44,6 +47,9 @@ def unpacked(files: list[Path], target: Path, progress: Progress) -> Path:
     total = sum(file.metadata.num_rows for file in opened)
     image, text = _columns(opened[0].schema_arrow)
     target.mkdir(parents=True, exist_ok=True)
+    if not image:
+        write_atomically(target / "texts.jsonl", lambda path: _write_texts(path, opened, total, progress))
+        return target
     rows = [("file_name", "text")]
     for number, row in enumerate(_rows(opened, [image, *([text] if text else [])])):
         content = (row[image] or {}).get("bytes") or b""
@@ -65,14 +71,23 @@ def _columns(schema: Any) -> tuple[str, str]:
     images = [field.name for field in schema if pyarrow.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0]
     texts = [field.name for field in schema if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type)]
     if not images:
-        raise DataError(
-            say("The dataset holds no pictures: its columns are {names}.", names=", ".join(schema.names)), say("Choose a dataset of pictures.")
-        )
+        lists = [field.name for field in schema if pyarrow.types.is_list(field.type) or pyarrow.types.is_large_list(field.type)]
+        if not texts and not lists:
+            message = say("The dataset holds no pictures and no texts: its columns are {names}.", names=", ".join(schema.names))
+            raise DataError(message, say("Choose a dataset of pictures or texts."))
+        return "", ""
     known = [name for name in texts if name.lower() in TEXTS]
     return images[0], (known or (texts if len(texts) == 1 else [""]))[0]
 
 
-def _rows(opened: list[Any], columns: list[str]) -> Iterator[dict[str, Any]]:
+def _write_texts(path: Path, opened: list[Any], total: int, progress: Progress) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for number, row in enumerate(_rows(opened, None), 1):
+            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+            progress(number, total)
+
+
+def _rows(opened: list[Any], columns: list[str] | None) -> Iterator[dict[str, Any]]:
     for file in opened:
         for batch in file.iter_batches(ROWS, columns=columns):
             yield from batch.to_pylist()

@@ -17,6 +17,7 @@ TEXTS = ("text", "caption", "prompt")
 NAME = rf'"(?:{"|".join(NAMES)})"\s*:\s*"([^"\\]+)"'
 """The picture's name in a line that isn't sound JSON."""
 LARGEST_FILE = 64 * 1024**2
+"""Bytes; more than that is no file of captions."""
 LONGEST_LINE = 1024**2
 LONGEST_FIELD = 131_072  # what Python's csv takes
 CLIP = 80
@@ -71,21 +72,22 @@ def read_table(path: Path) -> Table:
     return Table([], [Problem(name, None, message, say("Save the captions as CSV or as JSON lines."), kind="metadata")])
 
 
-def read_text(path: Path, name: str | None = None) -> tuple[str | None, Problem | None]:
+def read_text(path: Path, name: str | None = None, largest: int = LARGEST_FILE) -> tuple[str | None, Problem | None]:
     """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark; or what is wrong with it.
 
-    `name` stands for the file in a message.
+    `name` stands for the file in a message, `largest` is in bytes.
     """
     name = shown(name or path.name)
     try:
         with path.open("rb") as file:
-            raw = file.read(LARGEST_FILE + 1)
+            raw = file.read(largest + 1)
     except OSError as error:
         reason = say("The file can't be read: {reason}", reason=error.strerror or error)
         return None, Problem(name, None, reason, say("Check the path and its permissions."), kind="metadata")
-    if len(raw) > LARGEST_FILE:
-        message = say("The file is larger than {limit} MB.", limit=LARGEST_FILE // 1024**2)
-        return None, Problem(name, None, message, say("Give a file with a name and a caption a line."), kind="metadata")
+    if len(raw) > largest:
+        message = say("The file is larger than {limit} MB.", limit=largest // 1024**2)
+        fix = say("Give a file with a name and a caption a line.") if largest == LARGEST_FILE else say("Split it into smaller files.")
+        return None, Problem(name, None, message, fix, kind="metadata")
     encoding = next((encoding for mark, encoding in BYTE_ORDER_MARKS if raw.startswith(mark)), "utf-8")
     try:
         return raw.decode(encoding), None
@@ -146,7 +148,7 @@ def _csv_rows(text: str) -> Iterator[tuple[int, tuple[str, str] | LineError]]:
     physical = list(io.StringIO(text, newline=""))
     columns: tuple[int, int] | None = None
     expected = 2
-    for line, record in _records(physical):
+    for line, record in records(physical):
         if isinstance(record, LineError):
             yield line, record
             continue
@@ -162,14 +164,14 @@ def _csv_rows(text: str) -> Iterator[tuple[int, tuple[str, str] | LineError]]:
                 columns, expected = header, len(record)
                 continue
         if len(record) != expected:
-            fault = _wrong_count(expected, record, physical[line - 1])
+            fault = wrong_count(expected, record, physical[line - 1])
             fault.name = record[columns[0]].strip() if columns[0] < len(record) else ""
             yield line, fault
         else:
             yield line, (record[columns[0]], record[columns[1]])
 
 
-def _records(physical: list[str]) -> Iterator[tuple[int, list[str] | LineError]]:
+def records(physical: list[str]) -> Iterator[tuple[int, list[str] | LineError]]:
     """Logical records with the line they begin at. After a fault, reading goes on with the line behind the one it began at."""
     begin = 0
     while begin < len(physical):
@@ -202,7 +204,8 @@ def _csv_fault(reason: str, spans: bool, line: str) -> LineError:
     return LineError(say("Invalid format (text after a closing quote): {text}", text=text), say('Double a quote inside a quoted caption: "".'))
 
 
-def _wrong_count(expected: int, record: list[str], line: str) -> LineError:
+def wrong_count(expected: int, record: list[str], line: str) -> LineError:
+    """Why a record that has not as many fields as expected can't be used; `line` is how it is written."""
     text = shown(line.strip(), CLIP)
     message = say('Invalid format (expected {expected} fields, found {found}): "{text}"', expected=expected, found=len(record), text=text)
     if len(record) > expected:
@@ -243,19 +246,24 @@ def _json_rows(text: str) -> Iterator[tuple[int, tuple[str, str] | LineError]]:
 
 
 def _json_row(written: str) -> tuple[str, str]:
+    row = parsed(written)
+    if not isinstance(row, dict):
+        example = '{"file_name": "01.png", "text": "a cat"}'
+        raise LineError(say("Expected an object, found {found}.", found=kind_of(row)), say("Write each line as {example}.", example=example))
+    return _value(row, NAMES), _value(row, TEXTS)
+
+
+def parsed(written: str) -> Any:
+    """The JSON value of a line. Raises LineError for what is no JSON: NaN, a name that stands there twice, depths without end."""
     if len(written) > LONGEST_LINE:
         raise LineError(say("The line is longer than {limit} characters.", limit=LONGEST_LINE))
     try:
-        row = json.loads(written, parse_constant=_constant, parse_int=_integer, object_pairs_hook=_once)
+        return STRICT.decode(written)
     except RecursionError:
         raise LineError(say("It is nested too deeply.")) from None
     except json.JSONDecodeError as error:
         reason = f"{error.msg}, {error.colno}"
         raise LineError(say("Invalid JSON ({reason}): {text}", reason=reason, text=shown(written.strip(), CLIP))) from None
-    if not isinstance(row, dict):
-        example = '{"file_name": "01.png", "text": "a cat"}'
-        raise LineError(say("Expected an object, found {found}.", found=_kind(row)), say("Write each line as {example}.", example=example))
-    return _value(row, NAMES), _value(row, TEXTS)
 
 
 def _value(row: dict[str, Any], keys: tuple[str, ...]) -> str:
@@ -264,13 +272,14 @@ def _value(row: dict[str, Any], keys: tuple[str, ...]) -> str:
         raise LineError(say("A field is missing: one of {keys}.", keys=", ".join(keys)))
     value = row[key]
     if not isinstance(value, str):
-        raise LineError(say("{key} must be a text, found {found}.", key=key, found=_kind(value)))
+        raise LineError(say("{key} must be a text, found {found}.", key=key, found=kind_of(value)))
     if len(value) > LONGEST_FIELD:
         raise LineError(say("{key} is longer than {limit} characters.", key=key, limit=LONGEST_FIELD))
     return value
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What JSON calls a value."""
     return {dict: "object", list: "array", str: "text", bool: "true/false", type(None): "null"}.get(type(value), "number")
 
 
@@ -292,3 +301,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise LineError(say("{key} stands there twice.", key=shown(key, CLIP)))
         found[key] = value
     return found
+
+
+STRICT = json.JSONDecoder(parse_constant=_constant, parse_int=_integer, object_pairs_hook=_once)
+"""Raises LineError for what other readers take differently."""

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from studio import home
-from studio.data import datasets
+from studio.data import corpus, datasets, datasheet
+from studio.data.texts import UnknownColumnsError
 from studio.errors import DataError, InputError
 from studio.pocket import SAMPLES
 
@@ -64,10 +65,57 @@ def test_a_hostile_name_stays_inside(hostile: str):
 
 
 def test_what_holds_no_picture_is_refused_and_named(tmp_path: Path):
-    with pytest.raises(DataError, match="no pictures") as refused:
+    with pytest.raises(DataError, match="no pictures and no texts") as refused:
         datasets.bring([("notes.docx", PICTURE), ("old.rar", PICTURE)], "", nothing)
     assert "notes.docx" in refused.value.fix
     assert "pack it as .zip" in refused.value.fix
+
+
+def test_texts_become_a_dataset_of_one_form(tmp_path: Path):
+    (tmp_path / "faq.csv").write_text("question,answer\nWhen?,At nine.\n\nbad\n")
+    (tmp_path / "b.json").write_text('[{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}]')
+    source = [(name, tmp_path / name) for name in ("faq.csv", "b.json")]
+    before = [path.read_bytes() for _, path in source]
+    known, left_out = datasets.bring(source, "", nothing)
+    assert (known.name, names(known)) == ("texts", ["rows.jsonl"])
+    assert [len(row.example.messages) for row in corpus.open_corpus(known.folder).rows] == [2, 2]
+    assert left_out == ['faq.csv: Line 4: Invalid format (expected 2 fields, found 1): "bad"']
+    assert [path.read_bytes() for _, path in source] == before
+    noted = datasheet.noted(known.folder)
+    assert (noted["source"], noted["fingerprint"]) == ("b.json, faq.csv", corpus.open_corpus(known.folder).texts.fingerprint)
+    again, left_out = datasets.bring(source, "texts", nothing)
+    assert (again, left_out[1:]) == (known, ["2 rows are there already and were left out."])
+
+
+def test_columns_that_nobody_knows_are_asked_for(tmp_path: Path):
+    (tmp_path / "faq.csv").write_text("q1,a1\nWhen?,At nine.\n")
+    with pytest.raises(UnknownColumnsError):
+        datasets.bring([("faq.csv", tmp_path / "faq.csv")], "", nothing)
+    assert datasets.listed() == []
+    known, _ = datasets.bring([("faq.csv", tmp_path / "faq.csv")], "", nothing, {"prompt": "q1", "response": "a1"})
+    assert [row.example.whole for row in corpus.open_corpus(known.folder).rows] == ["When?\nAt nine."]
+
+
+def test_a_file_that_breaks_off_is_refused_whole(tmp_path: Path):
+    (tmp_path / "a.json").write_text('[{"text": "a"}, {"text"')
+    with pytest.raises(DataError, match=r"a\.json: Line 1: Invalid JSON"):
+        datasets.bring([("a.json", tmp_path / "a.json")], "", nothing)
+
+
+def test_a_table_beside_pictures_is_of_captions(tmp_path: Path):
+    (tmp_path / "captions.csv").write_text("file_name,text\na.png,a plane\n")
+    (tmp_path / "info.json").write_text("[]")
+    source = [("a.png", PICTURE), ("captions.csv", tmp_path / "captions.csv"), ("info.json", tmp_path / "info.json")]
+    assert names(datasets.bring(source, "set", nothing)[0]) == ["a.png", "captions.csv"]
+
+
+def test_pictures_and_texts_stay_apart(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("once")
+    datasets.bring([("a.png", PICTURE)], "pictures", nothing)
+    datasets.bring([("a.txt", tmp_path / "a.txt")], "words", nothing)
+    for files, name in (([("a.png", PICTURE)], "words"), ([("a.txt", tmp_path / "a.txt")], "pictures")):
+        with pytest.raises(DataError, match="a dataset of their own"):
+            datasets.bring(files, name, nothing)
 
 
 def test_the_samples_are_copied_once():

@@ -43,7 +43,7 @@ def test_the_section_holds_what_was_found_and_what_was_said(config, draw: Callab
     assert "| Source | own \\| photos |" in text
     assert "| Captioning method | – |" in text
     assert "red 2" in text
-    assert "- **no-picture** (1): metadata.csv. There is no picture c.png." in text
+    assert "- **no-picture** (1): metadata.csv:3. There is no picture c.png." in text
 
 
 def test_private_words_and_names_stay_out_where_they_shall() -> None:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from studio.data import album, hubsets
+from studio.data.texts import UnknownColumnsError, gather
 from studio.errors import DataError
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -38,9 +39,18 @@ def test_the_only_column_of_text_is_the_caption(tmp_path: Path) -> None:
     assert album.open_album(hubsets.unpacked([file], tmp_path / "out", quiet)).rows == [("000000.png", "ein Quadrat")]
 
 
-def test_a_dataset_without_pictures_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="question, answer"):
-        hubsets.unpacked([packed(tmp_path / "a.parquet", question=["q"], answer=["a"])], tmp_path / "out", quiet)
+def test_texts_come_out_of_parquet_in_their_columns(tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    folder = hubsets.unpacked([packed(tmp_path / "a.parquet", id=[1, 2], messages=[talk, talk[:1]])], tmp_path / "out", quiet)
+    assert [(row.form, row.example.whole) for row in gather(folder).rows] == [("messages", "hi\nhello"), ("messages", "hi")]
+    folder = hubsets.unpacked([packed(tmp_path / "b.parquet", frage=["q"], antwort=["a"])], tmp_path / "two", quiet)
+    with pytest.raises(UnknownColumnsError, match=r"frage \(q\); antwort \(a\)"):
+        gather(folder)
+
+
+def test_a_dataset_without_pictures_and_texts_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="its columns are height, width"):
+        hubsets.unpacked([packed(tmp_path / "a.parquet", height=[1], width=[2])], tmp_path / "out", quiet)
 
 
 def test_a_damaged_file_is_said(tmp_path: Path) -> None:
