@@ -79,13 +79,25 @@ def parser(words: Sequence[str], commands: Mapping[str, Command]) -> argparse.Ar
     sub.add_argument("file", type=Path, help=say("a LoRA file, made here or elsewhere"))
     sub.add_argument("--json", action="store_true", help=say("as JSON"))
     _add_lora(command("lora"))
-    actions = command("presets").add_subparsers(dest="action", required=True, metavar="list|show")
+    _add_presets(command("presets"))
+    command("doctor")
+    return made
+
+
+def _add_presets(sub: argparse.ArgumentParser) -> None:
+    actions = sub.add_subparsers(dest="action", required=True, metavar="list|show|import|diff")
     actions.add_parser("list", help=say("all presets")).add_argument("--json", action="store_true", help=say("as JSON"))
     sub = actions.add_parser("show", help=say("one preset as a commented file"))
     sub.add_argument("name", help=say("a preset's name, or its file"))
     sub.add_argument("--output", type=Path, help=say("a new file to write"))
-    command("doctor")
-    return made
+    sub = actions.add_parser("import", help=say("a settings file as a preset of your own"))
+    sub.add_argument("file", type=Path, help=say("our YAML, or TOML or JSON of sd-scripts, kohya_ss or SD-Trainer"))
+    sub.add_argument("--title", help=say("what it shall be called; as in the file when absent"))
+    sub.add_argument("--json", action="store_true", help=say("as JSON"))
+    sub = actions.add_parser("diff", help=say("what differs between two presets"))
+    for name in ("a", "b"):
+        sub.add_argument(name, help=say("a preset's name, or a settings file"))
+    sub.add_argument("--json", action="store_true", help=say("as JSON"))
 
 
 def _add_columns(sub: argparse.ArgumentParser) -> None:

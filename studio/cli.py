@@ -14,6 +14,7 @@ from studio import fields
 from studio.arguments import Command, parser
 from studio.cli_data import bring, caption, check, export_dataset
 from studio.cli_lora import inspect, lora
+from studio.cli_presets import presets
 from studio.errors import InputError, StudioError
 from studio.events import Event, Progress
 from studio.language import say
@@ -75,9 +76,9 @@ def train(arguments: argparse.Namespace) -> None:
     """Train a LoRA from a settings file, a preset, flags, or all three: flags win over the file, the file over the preset."""
     layers = []
     if arguments.preset:
-        from studio.runs import presets
+        from studio.runs import presets as shelf
 
-        layers.append(presets.load(arguments.preset).settings)
+        layers.append(shelf.load(arguments.preset).settings)
     if arguments.config:
         layers.append(fields.read_yaml(arguments.config))
     layers.append(fields.read_flags(arguments.flags))
@@ -156,38 +157,6 @@ def export(arguments: argparse.Namespace) -> None:
 
     for path in write(run.find(arguments.run), arguments.step):
         print(path)
-
-
-def presets(arguments: argparse.Namespace) -> None:
-    """List presets, or show one as a file to start from."""
-    from studio.files import write_atomically
-    from studio.runs import presets as shelf
-
-    if arguments.action == "list":
-        found = shelf.listed()
-        if arguments.json:
-            rows = [
-                {
-                    "name": preset.name,
-                    "title": say(preset.title),
-                    "about": say(preset.about),
-                    "settings": {key: given.value for key, given in preset.settings.items()},
-                }
-                for preset in found
-            ]
-            print(json.dumps(rows, ensure_ascii=False, indent=1))
-            return
-        for preset in found:
-            print(f"{preset.name:<15} {say(preset.title)}: {say(preset.about)}")
-        return
-    text = shelf.template(shelf.load(arguments.name))
-    if arguments.output is None:
-        print(text, end="")
-        return
-    if arguments.output.exists():
-        raise InputError(say("{path} is there already.", path=arguments.output), say("Choose another --output."))
-    write_atomically(arguments.output, text)
-    print(say("Written: {path}. Put your paths in, then: python studio.py train --config {path}", path=arguments.output))
 
 
 def demo(arguments: argparse.Namespace) -> None:

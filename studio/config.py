@@ -1,5 +1,6 @@
 """Every setting of a run, declared once. The sentence under a field is its help in YAML, `--help`, the app and the README."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ ALIASES = {"network_alpha": "lora_alpha"}
 TASKS = {"sd": "image-generation", "llm": "text-generation"}
 OPTIONAL = frozenset({"prediction_type", "snr_gamma", "noise_offset", "train_text_encoder", "text_encoder_lr", "conv_rank"})  # not for each family
 USUAL = {"learning_rate": (1e-7, 1e-2), "text_encoder_lr": (1e-8, 1e-2), "lora_rank": (1, 256), "noise_offset": (0.0, 0.2)}
+BLANK = re.compile(r"\[[a-z]+\]")
 
 
 def _as_list(value: Any) -> Any:
@@ -193,6 +195,12 @@ class Config(Running, Loss, Optimisation, Adapter, Data, Model):  # pydantic gat
     def alpha(self) -> float:
         """`lora_alpha`, which is the rank when absent."""
         return float(self.lora_rank if self.lora_alpha is None else self.lora_alpha)
+
+
+def unfilled(config: Config) -> dict[str, str]:
+    """Setting → what stands there in brackets, such as [name], and waits to be filled in."""
+    texts = {key: BLANK.search(getattr(config, key)) for key in ("caption_prefix", "caption_suffix")}
+    return {key: found[0] for key, found in texts.items() if found}
 
 
 def unusual(config: Config) -> list[str]:

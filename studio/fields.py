@@ -230,7 +230,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         section = parser.add_argument_group(say(group.__doc__ or ""))
         for owner, name, field in settings():
             if owner is group:
-                default = "" if field.is_required() or field.default is None else f" [{_shown(field.default)}]"
+                default = "" if field.is_required() or field.default is None else f" [{shown(field.default)}]"
                 text = f"{help_text(field)} ({allowed(field)}){default}".replace("%", "%%")
                 section.add_argument(f"--{name}", metavar="…", dest=f"setting:{name}", default=argparse.SUPPRESS, help=text)
 
@@ -247,18 +247,19 @@ def table() -> str:
         ]
         for owner, name, field in settings():
             if owner is group:
-                default = say("required") if field.is_required() else _shown(field.default)
+                default = say("required") if field.is_required() else shown(field.default)
                 lines.append(f"| `{name}` | {default} | {allowed(field)} | {help_text(field)} |".replace("<lora:NAME:1>", "`<lora:NAME:1>`"))
         lines.append("")
     return "\n".join(lines)
 
 
-def _shown(value: Any) -> str:
-    if value in (None, (), "", {}):
+def shown(value: Any) -> str:
+    """A value in short, as tables have it."""
+    if value in (None, (), [], "", {}):
         return "–"
     if isinstance(value, bool):
         return str(value).lower()
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _kind(field: FieldInfo) -> tuple[Any, str]:

@@ -12,7 +12,22 @@ import studio
 
 STUDIO = Path(studio.__file__).parent
 GROUND = {"config", "fields", "events", "errors", "language", "device", "home", "hub", "files", "__init__"}
-ROOMS = ("pocket", "data", "formats", "families", "training", "runs", "results", "ui", "terminal", "arguments", "cli_data", "cli_lora", "cli")
+ROOMS = (
+    "pocket",
+    "data",
+    "formats",
+    "families",
+    "training",
+    "runs",
+    "results",
+    "ui",
+    "terminal",
+    "arguments",
+    "cli_data",
+    "cli_lora",
+    "cli_presets",
+    "cli",
+)
 HEAVY = {"torch", "diffusers", "transformers", "peft", "matplotlib", "tensorboard", "safetensors"}
 # Opened only when a model is: a family's own file, everything that trains or draws, and the pocket model's recipe.
 MAY_BE_HEAVY = ("families/sd.py", "training/", "results/", "runs/execute.py", "pocket/recipe/", "pocket/build.py")

@@ -100,8 +100,24 @@ def test_presets_are_listed_shown_and_written(capsys, tmp_path: Path):
     assert {row["name"] for row in json.loads(answer(capsys, "presets", "list", "--json")[1])} >= {"quick", "style", "character"}
     target = tmp_path / "my.yaml"
     assert answer(capsys, "presets", "show", "style", "--output", str(target))[0] == 0
-    assert target.read_text().startswith("# Style: ")
+    assert target.read_text().startswith("# title: Style\n")
     assert answer(capsys, "presets", "show", "style", "--output", str(target))[0] == 2
+
+
+def test_presets_are_brought_in_shared_and_compared(capsys, tmp_path: Path):
+    theirs, mine = tmp_path / "theirs.toml", str(tmp_path / "my.yaml")
+    theirs.write_text('network_dim = 8\nnetwork_alpha = 4\nlr_scheduler = "cosine"\nclip_skip = 2\npretrained_model_name_or_path = "x"\n')
+    code, said = answer(capsys, "presets", "import", str(theirs), "--title", "Theirs")
+    assert code == 0
+    assert "  lora_rank: 8  (network_dim)\n" in said
+    assert "  The text encoders are used as the base model has them.\n    clip_skip = 2\n" in said
+    assert "Kept as theirs" in said
+    assert "There is a preset theirs already" in answer(capsys, "presets", "import", str(theirs))[1]
+    answer(capsys, "presets", "show", "theirs", "--output", mine)
+    assert answer(capsys, "presets", "import", mine, "--title", "Again", "--json")[0] == 0
+    assert "Their settings are the same" in answer(capsys, "presets", "diff", "theirs", "again")[1]
+    assert "lora_rank" in answer(capsys, "presets", "diff", str(theirs), "style")[1]
+    assert json.loads(answer(capsys, "presets", "diff", "again", "style", "--json")[1])["lora_rank"] == {"a": 8, "b": 16}
 
 
 def test_runs_are_listed(capsys):

@@ -16,7 +16,7 @@ from studio.ui import app, parts
 STUDIO = Path(cli.__file__).parent
 STATUSES = {"queued", "preparing", "running", "finished", "stopped", "failed", "interrupted"}
 # Where a sentence is looked up by name: settings' help and groups, commands' help, presets, statuses, captioners, changes.
-BY_NAME = {"fields.py", "arguments.py", "cli.py", "presets.py", "form.py", "jobs.py", "captioners.py", "captions.py"}
+BY_NAME = {"fields.py", "arguments.py", "cli.py", "cli_presets.py", "presets.py", "form.py", "jobs.py", "captioners.py", "captions.py"}
 
 
 def calls() -> list[tuple[Path, ast.Call]]:

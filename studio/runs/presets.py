@@ -15,6 +15,9 @@ from studio.language import say
 
 YOURS = {"base_model": "./models/your-model.safetensors", "train_data_dir": "./data/pictures"}
 
+PERSONAL = ("train_data_dir", "metadata_path", "init_lora", "output_dir", "purpose", "name")
+HEADING = re.compile(r"# (title|about): (.*)")
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -49,7 +52,7 @@ def listed() -> list[Preset]:
 
 
 def save(title: str, about: str, settings: dict[str, Any], over: bool = False) -> Preset:
-    """Keep settings as a preset of one's own. Raises InputError when the name is taken (unless `over` one's own)."""
+    """Keep settings as a preset of one's own, without what belongs to one run. Raises InputError when the name is taken (unless `over` one's own)."""
     name = re.sub(r"[^\w-]+", "-", title.strip().lower()).strip("-")[:60]
     if not name:
         raise InputError(say("A preset needs a title."))
@@ -57,7 +60,7 @@ def save(title: str, about: str, settings: dict[str, Any], over: bool = False) -
     if (home.presets() / f"{name}.yaml").exists() or (path.exists() and not over):
         raise InputError(say("There is a preset {name} already.", name=name), say("Give it another title."))
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = {"title": title.strip(), "about": " ".join(about.split()), **settings}
+    lines = {"title": title.strip(), "about": " ".join(about.split())} | {key: settings[key] for key in settings if key not in PERSONAL}
     write_atomically(path, "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in lines.items()))
     return load(str(path))
 
@@ -76,7 +79,33 @@ def _place(name: str) -> Path:
 
 
 def template(preset: Preset) -> str:
-    """A commented file to start from: the preset's values, and what a run needs besides."""
+    """A commented file to start from, or to share: the preset's values, and what a run needs besides."""
     given = {key: Given(value, "preset") for key, value in YOURS.items()} | preset.settings
     config = fields.build(given)
-    return f"# {say(preset.title)}: {say(preset.about)}\n\n{fields.write_yaml(config, only_set=True)}"
+    return f"# title: {say(preset.title)}\n# about: {say(preset.about)}\n\n{fields.write_yaml(config, only_set=True)}"
+
+
+def stands_in(key: str, value: Any) -> bool:
+    """Whether a template has this in place of a path of one's own."""
+    return key in YOURS and Path(str(value)) == Path(YOURS[key])
+
+
+def heading(text: str, given: dict[str, Given]) -> tuple[str, str]:
+    """Title and purpose: taken out of `given`, or from the comments in which a template has them."""
+    said = {found[1]: found[2] for line in text.splitlines()[:5] if (found := HEADING.fullmatch(line))}
+    for key in ("title", "about"):
+        if key in given:
+            said[key] = str(given.pop(key).value)
+    return said.get("title", "").strip(), said.get("about", "").strip()
+
+
+def differences(left: Preset, right: Preset) -> list[tuple[str, Any, Any]]:
+    """Setting, value in `left`, value in `right`, wherever they differ. What a preset leaves open has the studio's default."""
+    a, b = _effective(left), _effective(right)
+    return [(key, a[key], b[key]) for key in a if a[key] != b[key]]
+
+
+def _effective(preset: Preset) -> dict[str, Any]:
+    config = fields.build({key: Given(value, "preset") for key, value in YOURS.items()} | preset.settings)
+    values = {**config.model_dump(mode="json"), "lora_alpha": config.alpha}
+    return {key: None if stands_in(key, values[key]) else values[key] for _, key, _ in fields.settings() if key not in PERSONAL}

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import families
-from studio.config import OPTIONAL, Config
+from studio.config import OPTIONAL, Config, unfilled
 from studio.device import device, precision, usual_threads
 from studio.errors import InputError
 from studio.families.base import Bundle, Family
@@ -26,6 +26,10 @@ def open_base(config: Config) -> tuple[Family, Bundle]:
 
 def complete(config: Config) -> Config:
     """The config with nothing left to chance: later changes of defaults don't reach a stored run. Paths become absolute."""
+    for key, blank in unfilled(config).items():
+        raise InputError(
+            say("{key}: {blank} is still to be filled in.", key=key, blank=blank), say("Write what it stands for in your captions, without brackets.")
+        )
     family, bundle = open_base(config)
     if config.task_type not in (None, family.task):
         raise InputError(

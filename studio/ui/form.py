@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from studio import fields
-from studio.config import GROUPS, Config, unusual
+from studio.config import GROUPS, Config, unfilled, unusual
 from studio.data.examples import held_out
 from studio.data.listing import READABLE, scan
 from studio.fields import Fault, Given, SettingsError
@@ -74,6 +74,7 @@ def consequences(values: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     found: dict[str, Any] = {"scale": config.alpha / (math.sqrt(config.lora_rank) if config.use_rslora else config.lora_rank)}
     found["batch"] = config.batch_size * config.gradient_accumulation_steps
     notes = {sentence.partition(":")[0]: sentence.partition(": ")[2] for sentence in unusual(config)}
+    notes |= {key: say("{blank} is still to be filled in.", blank=blank) for key, blank in unfilled(config).items()}
     if folder and folder.is_dir():
         pictures = sum(1 for name in scan(folder).pictures if Path(name).suffix.lower() in READABLE)
         kept = pictures - (held_out(pictures, config.validation_split) if config.validation_steps else 0)

@@ -17,6 +17,11 @@ def test_a_saved_preset_is_found_everywhere_by_its_name():
     assert presets.listed()[-1].name == "my-neon-look"
 
 
+def test_what_belongs_to_one_run_isnt_kept():
+    made = presets.save("Mine", "", {"lora_rank": 2, "train_data_dir": "/home/me", "output_dir": "/home/me/out", "purpose": "x", "name": "y"})
+    assert set(made.settings) == {"lora_rank"}
+
+
 def test_a_taken_name_is_said():
     presets.save("Mine", "", {"lora_rank": 2})
     for title in ("Mine", "Style"):

@@ -5,7 +5,9 @@ import pytest
 from studio import fields
 from studio.errors import InputError
 from studio.fields import Given
+from studio.pocket import SAMPLES
 from studio.runs import presets
+from studio.runs.resolve import complete
 
 NEEDED = {key: Given(value, "test") for key, value in presets.YOURS.items()}
 
@@ -37,7 +39,29 @@ def test_the_titles_promises():
     assert values("character")["caption_prefix"].startswith("portrait of [name], in the style of")
     assert {"random_flip": False, "train_text_encoder": True}.items() <= values("product").items()
     assert "[name]" in values("product")["caption_prefix"]
+    assert {"lora_targets": ["attention", "feed-forward"], "caption_dropout": 0.1}.items() <= values("style").items()
+    assert values("style")["conv_rank"] > 0
+    assert values("quick")["max_steps"] <= 300
     assert values("pocket")["learning_rate"] >= 10 * values("style")["learning_rate"]
+
+
+@pytest.mark.parametrize("name", ["character", "product"])
+def test_a_run_waits_until_its_blanks_are_filled_in(name: str):
+    needed = NEEDED | {"base_model": Given("pocket", "test"), "train_data_dir": Given(str(SAMPLES / "gameboy"), "test")}
+    with pytest.raises(InputError, match=r"caption_prefix: \[name\] is still to be filled in"):
+        complete(fields.build(needed, presets.load(name).settings))
+    filled = {"caption_prefix": Given("portrait of mika, [sks:1.2] in the style of ink, ", "test")}
+    assert complete(fields.build(needed, presets.load(name).settings, filled)).lora_rank == 16
+
+
+def test_two_presets_are_compared_by_what_they_do():
+    rows = {key: (a, b) for key, a, b in presets.differences(presets.load("high-fidelity"), presets.load("low-vram"))}
+    assert rows["lora_rank"] == (16, 4)
+    assert rows["lora_alpha"] == (32, 4)
+    assert rows["gradient_checkpointing"] == (False, True)  # what one leaves open has the default
+    assert not {"learning_rate", "family", "base_model", "train_data_dir"} & rows.keys()
+    same = presets.save("Same", "", values("low-vram") | {"conv_rank": 0})
+    assert presets.differences(presets.load("low-vram"), same) == []
 
 
 def test_an_unknown_preset_says_which_there_are():
