@@ -14,7 +14,7 @@ from studio import fields
 from studio.arguments import Command, parser
 from studio.cli_data import bring, caption, check, export_dataset
 from studio.cli_lora import inspect, lora
-from studio.cli_presets import presets
+from studio.cli_presets import presets, recommend
 from studio.errors import InputError, StudioError
 from studio.events import Event, Progress
 from studio.language import say
@@ -281,6 +281,7 @@ COMMANDS: dict[str, Command] = {
     "check": check,
     "caption": caption,
     "export-dataset": export_dataset,
+    "recommend": recommend,
     "sample": sample,
     "export": export,
     "inspect": inspect,

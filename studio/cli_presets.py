@@ -1,11 +1,16 @@
-"""The command line's part for presets: look at them, bring them in, compare them."""
+"""The command line's part for settings to start from: presets, and what is recommended for some data."""
 
 import argparse
 import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from studio import fields
 from studio.errors import InputError
+from studio.fields import Given
 from studio.language import say
 
 if TYPE_CHECKING:
@@ -16,6 +21,53 @@ if TYPE_CHECKING:
 def presets(arguments: argparse.Namespace) -> None:
     """List presets, show one as a file to start from, bring one in from a file, or compare two."""
     {"list": _list, "show": _show, "import": _import, "diff": _diff}[arguments.action](arguments)
+
+
+def recommend(arguments: argparse.Namespace) -> None:
+    """Find settings for pictures, a base model and this machine, with the reason for each."""
+    from studio.files import write_atomically
+    from studio.runs import facts, run
+    from studio.runs import recommend as adviser
+    from studio.terminal import following
+
+    if arguments.output and arguments.output.exists():
+        raise InputError(say("{path} is there already.", path=arguments.output), say("Choose another --output."))
+    given = {"base_model": Given(arguments.base_model, "--base_model"), "train_data_dir": Given(str(arguments.data), "--data")}
+    if arguments.metadata_path:
+        given["metadata_path"] = Given(str(arguments.metadata_path), "--metadata_path")
+    config = fields.build(given)
+    with following(say("Looking at the base model")) as progress:
+        progress(0, 1)
+        base = facts.base_of(config)
+        progress(1, 1)
+    with _after_a_second(say("Looking at the pictures")) as progress:
+        known = facts.gather(config, base, run.listed(), progress)
+    found = adviser.recommend(known)
+    besides = adviser.notes(known, found)
+    if arguments.json:
+        rows = [vars(one) for one in found]
+        print(json.dumps({"about": adviser.about(known), "settings": rows, "notes": besides}, ensure_ascii=False, indent=1))
+    else:
+        print(adviser.about(known) + "\n")
+        for one in found:
+            print(f"{one.key:<27} {fields.shown(one.value):<20} {one.reason}")
+        for line in besides:
+            print(f"\n{line}")
+    if arguments.output:
+        reasons = {one.key: one.reason for one in found}
+        text = "".join(f"# {line}\n" for line in (adviser.about(known), *besides))
+        write_atomically(arguments.output, f"{text}\n{fields.write_yaml(adviser.config(config, found), only_set=True, reasons=reasons)}")
+        print(say("Written: {path}. Start it with: python studio.py train --config {path}", path=arguments.output), file=sys.stderr)
+
+
+@contextmanager
+def _after_a_second(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work that is over in a moment, mostly."""
+    from studio.terminal import following
+
+    began = time.monotonic()
+    with following(what) as progress:
+        yield lambda done, total: progress(done, total) if time.monotonic() - began > 1 else None
 
 
 def _list(arguments: argparse.Namespace) -> None:

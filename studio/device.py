@@ -106,6 +106,21 @@ def memory_in_use(on: "torch.device") -> int:
         return 0
 
 
+def room(on: "torch.device") -> tuple[int, int]:
+    """Bytes that are free on the device, and how many it has; for the CPU those of the machine."""
+    import torch
+
+    if on.type == "cuda":
+        free, total = torch.cuda.mem_get_info(on)
+        return int(free), int(total)
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free, total = (int(lines[name].split()[0]) * 1024 for name in ("MemAvailable", "MemTotal"))
+        return free, total
+    except (OSError, KeyError, ValueError):
+        return 0, 0
+
+
 def free_memory(on: "torch.device") -> None:
     """Give memory that nothing holds any more back."""
     import torch

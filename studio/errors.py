@@ -42,3 +42,11 @@ class MachineError(StudioError):
 
 class RunError(StudioError):
     """A training began and couldn't be brought to its end."""
+
+
+class DivergedError(RunError):
+    """The loss or the weights are no sensible numbers any more."""
+
+
+class NoMemoryError(RunError):
+    """The device's memory doesn't hold the training."""

@@ -7,7 +7,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -209,8 +209,8 @@ def allowed(field: FieldInfo) -> str:
     return word + (f", {limits}" if limits else "")
 
 
-def write_yaml(config: Config, only_set: bool = False) -> str:
-    """The config as a YAML file with its help as comments; reading it gives the same config."""
+def write_yaml(config: Config, only_set: bool = False, reasons: Mapping[str, str] | None = None) -> str:
+    """The config as a YAML file with its help as comments, or a reason where there is one; reading it gives the same config."""
     out = io.StringIO()
     dumped = config.model_dump(mode="json")
     for group in GROUPS:
@@ -219,7 +219,8 @@ def write_yaml(config: Config, only_set: bool = False) -> str:
             if owner is not group or (only_set and name not in config.model_fields_set):
                 continue
             line = f"{name}: {_as_yaml(dumped[name])}"
-            out.write(f"{line}  # {help_text(field)}\n" if dumped[name] is not None else f"# {name}:  # {help_text(field)}\n")
+            comment = (reasons or {}).get(name) or help_text(field)
+            out.write(f"{line}  # {comment}\n" if dumped[name] is not None else f"# {name}:  # {comment}\n")
         out.write("\n")
     return out.getvalue().rstrip("\n") + "\n"
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from studio import fields
 from studio.cli import main
 from studio.config import Config
 from studio.pocket import SAMPLES
 from studio.runs import run as runs
+from studio.runs.resolve import complete
 
 
 def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
@@ -39,6 +41,8 @@ def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
         (["export", "EXP-1"], "There is no run EXP-1"),
         (["check"], "Give either --config FILE or --data DIR"),
         (["check", "--data", "nowhere"], "nowhere"),
+        (["recommend", "--data", "nowhere", "--base_model", "pocket"], "nowhere"),
+        (["recommend", "--data", ".", "--base_model", "nothing.safetensors"], "nothing.safetensors is not there"),
         (["caption", "--input", "nowhere"], "nowhere: there is no such folder"),
         (["caption", "--input", str(SAMPLES / "gameboy"), "--captioner", "clip"], "There is no captioner clip"),
         (["caption", "--input", str(SAMPLES / "gameboy"), "--edit", "shout"], "There is no change shout"),
@@ -118,6 +122,20 @@ def test_presets_are_brought_in_shared_and_compared(capsys, tmp_path: Path):
     assert "Their settings are the same" in answer(capsys, "presets", "diff", "theirs", "again")[1]
     assert "lora_rank" in answer(capsys, "presets", "diff", str(theirs), "style")[1]
     assert json.loads(answer(capsys, "presets", "diff", "again", "style", "--json")[1])["lora_rank"] == {"a": 8, "b": 16}
+
+
+def test_settings_are_found_with_their_reasons_and_train_as_they_are(capsys, tmp_path: Path):
+    target, words = tmp_path / "found.yaml", ("recommend", "--data", str(SAMPLES / "gameboy"), "--base_model", "pocket")
+    code, said = answer(capsys, *words, "--output", str(target))
+    assert code == 0
+    assert "max_steps                   190                  The small model takes a style from 40 pictures" in said
+    assert "# The small model takes a style from 40 pictures" in target.read_text()
+    config = complete(fields.build(fields.read_yaml(target)))
+    assert (config.max_steps, config.resolution, config.learning_rate) == (190, 64, 2e-3)
+    assert answer(capsys, "check", "--config", str(target))[0] == 0
+    assert answer(capsys, *words, "--output", str(target))[0] == 2
+    rows, _ = json.JSONDecoder().raw_decode(answer(capsys, *words, "--json")[1])
+    assert {row["key"]: row["value"] for row in rows["settings"]}["batch_size"] == 16
 
 
 def test_runs_are_listed(capsys):

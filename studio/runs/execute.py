@@ -16,7 +16,7 @@ from studio.data.examples import Dataset, gather, split
 from studio.data.problems import Problem, lines
 from studio.data.report import too_long
 from studio.device import device_lock, free_memory, keep_freed_memory, opening, set_threads
-from studio.errors import InputError, RunError, StudioError
+from studio.errors import InputError, NoMemoryError, RunError, StudioError
 from studio.events import Event, Finding, Note, Progress, Started
 from studio.families.base import Bundle, Family
 from studio.formats.lora import read_lora
@@ -61,12 +61,12 @@ def execute(run: Run, anyway: bool = False) -> Iterator[list[Event]]:
             run.update(status="stopped", finished=time.time())
         except StudioError as error:
             run.log(board.log([Note(text=str(error))]))
-            run.update(status="failed", finished=time.time(), error=error.what, fix=error.fix)
+            run.update(status="failed", finished=time.time(), error=error.what, fix=error.fix, cause=type(error).__name__)
             raise
         except Exception as error:
             board.error(traceback.format_exc())
             known = _translated(error, run)
-            run.update(status="failed", finished=time.time(), error=known.what, fix=known.fix)
+            run.update(status="failed", finished=time.time(), error=known.what, fix=known.fix, cause=type(known).__name__)
             raise known from error
         finally:
             board.close()
@@ -201,7 +201,7 @@ def _translated(error: Exception, run: Run) -> RunError:
     """What a person can do about an error that torch or the system raised."""
     text = str(error)
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in text:
-        return RunError(
+        return NoMemoryError(
             say("There is not enough memory for this run."),
             say("Halve batch_size and double gradient_accumulation_steps; then gradient_checkpointing: true, a lower resolution, a lower lora_rank."),
         )

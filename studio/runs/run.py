@@ -27,7 +27,7 @@ PAPERS = ("config.yaml", "events.jsonl", "logs", "lock", "stop", "state.json")
 
 @dataclass(frozen=True)
 class State:
-    """The only thing about a run that is rewritten. Times are seconds since 1970."""
+    """The only thing about a run that is rewritten. Times are seconds since 1970, `cause` is the kind of error that ended it."""
 
     id: str
     status: str = "queued"
@@ -38,6 +38,7 @@ class State:
     process: int = 0
     error: str = ""
     fix: str = ""
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Run:
     def enqueue(self) -> None:
         """Put it back into the queue."""
         (self.folder / "stop").unlink(missing_ok=True)
-        self.update(status="queued", error="", fix="")
+        self.update(status="queued", error="", fix="", cause="")
 
     def withdraw(self) -> bool:
         """Take it out of the queue; False when somebody trains it by now."""
@@ -112,7 +113,7 @@ class Run:
             with FileLock(self.folder / "lock", timeout=1):  # whoever looks whether it is free holds it for a moment
                 self._cut_torn_line()
                 (self.folder / "stop").unlink(missing_ok=True)
-                self.update(attempt=self._stored().attempt + 1, process=os.getpid(), error="", fix="")
+                self.update(attempt=self._stored().attempt + 1, process=os.getpid(), error="", fix="", cause="")
                 yield
         except Timeout:
             state = self._stored()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from studio.config import Config
 from studio.device import free_memory, memory_in_use
-from studio.errors import RunError
+from studio.errors import DivergedError
 from studio.events import Event, Progress, Sampled, Saved, Steps, Validated
 from studio.families.base import Batch, Bundle, Family, Prompt
 from studio.language import say
@@ -60,7 +60,7 @@ class Trainer:
         self._beside = {"validated": -1, "sampled": -1}  # the last step at which each was done
 
     def __iter__(self) -> Generator[list[Event], None, None]:
-        """Train to the last step. Raises RunError when that makes no sense any more."""
+        """Train to the last step. Raises DivergedError when that makes no sense any more."""
         self._last_read = time.monotonic()
         yield from self._look()  # a stop may have come before it
         while self.step < self.steps:
@@ -73,12 +73,12 @@ class Trainer:
     def save(self) -> Iterator[list[Event]]:
         """A checkpoint of this step. Its steps are told first: whoever dies in between tells them twice, never not at all.
 
-        Refuses weights that aren't finite: RunError.
+        Refuses weights that aren't finite: DivergedError.
         """
         yield self._read(now=True)
         state = self.lora.state()
         if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-            raise RunError(say("The LoRA's weights are no finite numbers any more (step {step}).", step=self.step), say("Lower learning_rate."))
+            raise DivergedError(say("The LoRA's weights are no finite numbers any more (step {step}).", step=self.step), say("Lower learning_rate."))
         numbers = {"step": self.step, "watch": self.watch.state(), "beside": self._beside}
         path = checkpoints.save(self.folder / "checkpoints", self.step, Checkpoint(state, self.optimizer.state(), numbers))
         checkpoints.prune(self.folder / "checkpoints", self.config.keep_checkpoints)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from studio.errors import RunError
+from studio.errors import DivergedError
 from studio.language import say
 
 FAILED_IN_A_ROW = 3
@@ -24,11 +24,11 @@ class Watch:
     above: int = 0
 
     def see(self, step: int, loss: float, failed: bool) -> None:
-        """Take the loss of a step. Raises RunError when the run should end."""
+        """Take the loss of a step. Raises DivergedError when the run should end."""
         if failed or not math.isfinite(loss):
             self.failed, self.skipped = self.failed + 1, self.skipped + 1
             if self.failed >= FAILED_IN_A_ROW:
-                raise RunError(
+                raise DivergedError(
                     say("The loss was not a finite number in {count} steps in a row, up to step {step}.", count=self.failed, step=step),
                     say("Lower learning_rate (to a third, say), or use mixed_precision: bf16 or no. Checkpoints so far are good."),
                 )
@@ -40,7 +40,7 @@ class Watch:
         start = sorted(self.first)[len(self.first) // 2]
         self.above = self.above + 1 if self.average > DIVERGED * start else 0
         if self.above >= DIVERGED_FOR:
-            raise RunError(
+            raise DivergedError(
                 say(
                     "The loss ran away: it is {now} and began at {start} (step {step}).",
                     now=f"{self.average:.3g}",
