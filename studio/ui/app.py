@@ -24,11 +24,11 @@ from studio.runs import jobs
 from studio.runs.mirror import Mirror
 from studio.ui import access, guard, space, tensorboard
 from studio.ui.parts import part
-from studio.ui.tabs import compare, dataset, presets, runs, train
+from studio.ui.tabs import compare, dataset, files, presets, runs, train
 from studio.ui.theme import head, theme
 
 TABS = {"Dataset": dataset, "Presets": presets, "Train": train, "Compare": compare, "Runs": runs}
-ROUTES = [route for module in (*TABS.values(), tensorboard) for route in getattr(module, "ROUTES", ())]
+ROUTES = [route for module in (*TABS.values(), files, tensorboard) for route in getattr(module, "ROUTES", ())]
 HEAVY = ("studio.runs.execute", "studio.results.generate")  # opened, after the family itself, when the page has been painted
 PAINTED = 2.0  # seconds from a page's first byte until nobody notices
 UNASKED = 8.0  # seconds until they are opened without a visitor

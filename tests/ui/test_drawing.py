@@ -115,4 +115,4 @@ def test_the_base_is_always_beside_it():
 
 def test_names_lead_only_to_what_is_there(tmp_path: Path):
     with pytest.raises(InputError, match="no LoRA"):
-        compare._finder([])("run")
+        compare.finder([])("run")

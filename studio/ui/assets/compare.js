@@ -225,6 +225,10 @@ async function load(prefer = kept('compare_run')) {
   remember();
 }
 studio.on('compare_run', id => load(id));
+studio.on('compare_files', async () => {
+  known = (await ask('sources', {}, { quiet: true })) || known;
+  paint_loras();
+});
 
 // Drawing.
 $('.go').onclick = async () => {

@@ -1,5 +1,6 @@
 """The Compare tab: the base model and LoRA at the same seed, by prompt, strength and checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,7 @@ def draw(asked: dict[str, Any]) -> dict[str, Any]:
     whole, most = (64, 512) if access.HOUSE.demo else (MOST_STEPS, 4096)
     look = Look(
         _whole(asked, "steps", 1, whole, 20),
-        _real(asked, "guidance", 0, 50, 7.0),
+        real(asked, "guidance", 0, 50, 7.0),
         str(asked.get("negative") or "")[:LONGEST],
         _whole(asked, "width", 0, most, 0),
         _whole(asked, "height", 0, most, 0),
@@ -82,13 +83,13 @@ def draw(asked: dict[str, Any]) -> dict[str, Any]:
         "base_model": base,
         "prompts": prompts,
         "columns": [column.name for column in columns],
-        "loras": [{"name": str(one.get("run") or one.get("file")), "weight": _real(one, "weight", -1, 2, 1.0)} for one in asked["loras"]],
+        "loras": [{"name": str(one.get("run") or one.get("file")), "weight": real(one, "weight", -1, 2, 1.0)} for one in asked["loras"]],
         "seed": seed,
         **asdict(look),
         "run": asked.get("run"),
     }
     job = drawing.Job(visitor().session, prompts, [column.name for column in columns], about)
-    drawing.prepare(job, base, columns, seed, look, _finder(access.runs()))
+    drawing.prepare(job, base, columns, seed, look, finder(access.runs()))
     if not space.zero():
         drawing.start(job)
     return {"job": job.id, "zero": space.zero()}
@@ -159,10 +160,13 @@ ROUTES = [
 
 
 def build() -> None:
-    """Put the tab's part on the page."""
+    """Put the tab's parts on the page."""
+    from studio.ui.tabs import files
+
     made = part("compare", [sources, suggest, draw, look, cancel, keep, kept])
     if space.zero():
         made.zero(space.draw, None, None, api_visibility="private")
+    files.build()
 
 
 def _run(run: Run) -> dict[str, Any] | None:
@@ -177,7 +181,7 @@ def _columns(asked: dict[str, Any]) -> list[drawing.Column]:
     given, strengths = asked.get("loras"), asked.get("strengths")
     if not isinstance(given, list) or not isinstance(strengths, list) or len(given) > MOST_LORAS:
         raise InputError(say("Choose a LoRA and strengths."))
-    chosen = {round(_real({"strength": value}, "strength", -1, 2, 1.0), 3) for value in strengths}
+    chosen = {round(real({"strength": value}, "strength", -1, 2, 1.0), 3) for value in strengths}
     factors = [0.0, *sorted(chosen - {0.0})]  # the base model is always beside it
     rest = tuple(_lora(one) for one in given[1:])
     steps = asked.get("steps_of") if isinstance(asked.get("steps_of"), list) else []
@@ -199,7 +203,7 @@ def _lora(given: Any) -> "LoraChoice":
 
     if not isinstance(given, dict):
         raise InputError(say("Choose a LoRA and strengths."))
-    weight = _real(given, "weight", -1, 2, 1.0)
+    weight = real(given, "weight", -1, 2, 1.0)
     if name := given.get("run"):
         run = access.run(str(name))
         step = given.get("step")
@@ -211,10 +215,10 @@ def _lora(given: Any) -> "LoraChoice":
         if not found:
             raise InputError(say("Run {id} has no checkpoint yet.", id=run.id), say("Resume it, or wait until it has saved one."))
         return LoraChoice(run.folder, weight, found["steps"][-1])
-    return LoraChoice(_finder(access.runs())(str(given.get("file"))), weight)
+    return LoraChoice(finder(access.runs())(str(given.get("file"))), weight)
 
 
-def _finder(runs: list[Run]) -> Any:
+def finder(runs: list[Run]) -> Callable[[str], Path]:
     """Which file a name means to this visitor: a run's id or name, a file below models/, or a path where it may go."""
 
     def find(name: str) -> Path:
@@ -233,10 +237,10 @@ def _finder(runs: list[Run]) -> Any:
 
 
 def _whole(asked: dict[str, Any], name: str, low: int, high: int, otherwise: int) -> int:
-    return int(_real(asked, name, low, high, otherwise))
+    return int(real(asked, name, low, high, otherwise))
 
 
-def _real(asked: dict[str, Any], name: str, low: float, high: float, otherwise: float) -> float:
+def real(asked: dict[str, Any], name: str, low: float, high: float, otherwise: float) -> float:
     value = asked.get(name)
     if value in (None, ""):
         return otherwise
