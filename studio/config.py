@@ -10,7 +10,9 @@ from studio.language import say
 
 ALIASES = {"network_alpha": "lora_alpha"}
 TASKS = {"sd": "image-generation", "llm": "text-generation"}
-OPTIONAL = frozenset({"prediction_type", "snr_gamma", "noise_offset", "train_text_encoder", "text_encoder_lr", "conv_rank"})  # not for each family
+OPTIONAL = frozenset(  # not for each family
+    {"prediction_type", "zero_terminal_snr", "snr_gamma", "noise_offset", "train_text_encoder", "text_encoder_lr", "conv_rank"}
+)
 USUAL = {"learning_rate": (1e-7, 1e-2), "text_encoder_lr": (1e-8, 1e-2), "lora_rank": (1, 256), "noise_offset": (0.0, 0.2)}
 BLANK = re.compile(r"\[[a-z]+\]")
 
@@ -152,6 +154,8 @@ class Loss(Settings):
 
     prediction_type: Literal["epsilon", "v_prediction"] | None = None
     """What the base model predicts. Read from the base model when absent."""
+    zero_terminal_snr: bool | None = None
+    """Whether the noise ends in pure noise, for models that were trained so. Read from the base model when absent."""
     snr_gamma: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Min-SNR weighting: evens out the timesteps. 5 is usual; off when absent."""
     noise_offset: Annotated[float, Field(ge=0, le=1)] = 0.0

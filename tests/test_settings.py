@@ -56,7 +56,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "bad" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (folder / "silent" / "metadata.csv").write_text("\n".join(lines[:-1]) + "\n")
     (folder / "other.csv").write_text(text.replace("green", "blue"))
-    tiny.build(folder / "tiny")
+    tiny.sd(folder / "tiny")
     return folder
 
 
@@ -149,6 +149,7 @@ SEEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "mixed_precision": ("losses", {"mixed_precision": "bf16"}, {}),
     "seed": ("losses", {"seed": 2}, {}),
     "prediction_type": ("losses", {"prediction_type": "epsilon"}, {}),
+    "zero_terminal_snr": ("losses", {"zero_terminal_snr": True}, {}),
     "snr_gamma": ("losses", {"snr_gamma": 1.0}, {}),
     "noise_offset": ("losses", {"noise_offset": 0.2}, {}),
     "output_dir": ("folder", {"output_dir": "out"}, {}),

@@ -16,9 +16,9 @@ from studio.families.base import Family
 from studio.formats import fingerprints
 from studio.language import say
 
-FAMILIES = {"sd": "studio.families.sd:StableDiffusion"}
-PIPELINES = {"StableDiffusionPipeline": "sd"}
-BASES = {"sd1": "sd", "sd2": "sd"}
+FAMILIES = {"sd": "studio.families.sd:StableDiffusion", "sdxl": "studio.families.sdxl:StableDiffusionXL"}
+PIPELINES = {"StableDiffusionPipeline": "sd", "StableDiffusionXLPipeline": "sdxl"}
+BASES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl"}
 HUB_NAME = re.compile(r"(?!.*(?:--|\.\.|\.(?:git|safetensors|ckpt|gguf)$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 POCKET = Path(__file__).parent.parent / "pocket" / "base"
 

@@ -22,25 +22,29 @@ else:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to draw. `strengths` has one number per LoRA that is attached; `width` and `height` are pixels, 0: the model's own."""
+    """What to draw. `strengths` has one number per LoRA that is attached; `width` and `height` are pixels, 0: the model's
+    own, as are `steps` and `guidance` where they are None."""
 
     text: str
     seed: int = 0
     strengths: tuple[float, ...] = ()
     negative: str = ""
-    steps: int = 20
-    guidance: float = 7.0
+    steps: int | None = None
+    guidance: float | None = None
     width: int = 0
     height: int = 0
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture to encode: how to read it, a name for its content and cut, so that its row can be kept, and its width and height."""
+    """A picture to encode: how to read it, a name for its content and cut, so that its row can be kept, and its width and height; also those
+    that it had at first, and where the left upper corner of the cut lay when it was scaled."""
 
     read: Callable[[], "Image"]
     content: str
     size: tuple[int, int]
+    original: tuple[int, int] | None = None
+    corner: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,10 @@ class Piece:
 class Bundle:
     """A base model in parts. Each part opens at first use and can be let go again.
 
-    `loaders` opens a part and `identities` hashes its weights. `trainable` are the parts that take LoRA; their names are the prefixes in exported
-    files. `facts` is what the model's files say of it: resolution, prediction type, title. `blend` takes the strengths of each row of a batch;
-    whoever attaches LoRA sets it.
+    `loaders` opens a part and `identities` hashes its weights. `trainable` are the parts that take LoRA, the one that draws first; their names
+    are the prefixes in exported files. `encoders` are those that texts go through. `facts` is what the model's files say of it: resolution,
+    prediction type, title. `blend` takes the strengths of each row of a batch, `adapted` are the parts with LoRA on them; whoever attaches LoRA
+    sets both. `remembered` are texts that were encoded to be drawn.
     """
 
     source: Path
@@ -68,8 +73,11 @@ class Bundle:
     loaders: Mapping[str, Callable[[], Any]]
     identities: Mapping[str, Callable[[], str]]
     trainable: tuple[str, ...]
+    encoders: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     blend: Callable[[Sequence[tuple[float, ...]]], object] = tuple
+    adapted: set[str] = field(default_factory=set)
+    remembered: dict[str, Row] = field(default_factory=dict)
     _open: dict[str, Any] = field(default_factory=dict)
     _known: dict[str, str] = field(default_factory=dict)
 

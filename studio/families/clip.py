@@ -1,9 +1,13 @@
 """The CLIP tokenizer, from the vocabulary that ships with the studio."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from studio.device import opening
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ASSETS = Path(__file__).parent / "assets"
 LIMIT = 77
@@ -16,3 +20,9 @@ def tokenizer(pad_token: str = "<|endoftext|>", limit: int = LIMIT) -> Any:
 
     folder = ASSETS / "clip"
     return CLIPTokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), pad_token=pad_token, model_max_length=limit)
+
+
+def tokens(tokenizer: Any, texts: Sequence[object]) -> "Tensor":
+    """[B, limit]: the texts as numbers, cut off or filled up to the tokenizer's limit."""
+    found: Tensor = tokenizer([str(text) for text in texts], padding="max_length", truncation=True, return_tensors="pt").input_ids
+    return found

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studio.families.base import Batch, Picture, Row
+
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
@@ -39,12 +41,33 @@ def encode_latents(vae: Any, batch: "Tensor") -> "tuple[Tensor, Tensor]":
     return posterior.mean.float().cpu(), posterior.std.float().cpu()
 
 
-def cumulative_alphas(scheduler: dict[str, Any]) -> "Tensor":
-    """ᾱ_t of the training schedule, [T] in float32. Ho et al. 2020, section 2."""
+def encode_pictures(vae: Any, items: "Sequence[Picture | str]") -> list[Row]:
+    """Pictures of one size → their latents' mean and deviation, two of [C, h, w]."""
+    mean, deviation = encode_latents(vae, pixels([item.read() for item in items if isinstance(item, Picture)]))
+    return [{"mean": mean[i], "deviation": deviation[i]} for i in range(len(items))]
+
+
+def stack(rows: Sequence[Row]) -> Batch:
+    """Rows of one shape as a batch, in which every example counts one."""
+    import torch
+
+    return {**{key: torch.stack([row[key] for row in rows]) for key in rows[0]}, "count": torch.ones(len(rows))}
+
+
+def mean_square(said: "Tensor", batch: Batch) -> "Tensor":
+    """Mean square error against `target`, times `weight`: [B] in float32."""
+    from torch.nn import functional as F
+
+    return F.mse_loss(said.float(), batch["target"], reduction="none").mean((1, 2, 3)) * batch["weight"]
+
+
+def cumulative_alphas(scheduler: dict[str, Any], zero_terminal: bool = False) -> "Tensor":
+    """ᾱ_t of the training schedule, [T] in float32 (Ho et al. 2020, section 2); `zero_terminal`: down to pure noise (Lin et al. 2023)."""
     from diffusers import DDPMScheduler
 
-    known = ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "trained_betas", "rescale_betas_zero_snr")
-    result: Tensor = DDPMScheduler(**{key: scheduler[key] for key in known if scheduler.get(key) is not None}).alphas_cumprod
+    known = ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "trained_betas")
+    given = {key: scheduler[key] for key in known if scheduler.get(key) is not None}
+    result: Tensor = DDPMScheduler(**given, rescale_betas_zero_snr=zero_terminal).alphas_cumprod
     return result
 
 

@@ -48,10 +48,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Look:
-    """How pictures are drawn. 0 for a size means the base model's own."""
+    """How pictures are drawn. 0 for a size, None for steps and guidance mean the base model's own."""
 
-    steps: int = 20
-    guidance: float = 7.0
+    steps: int | None = None
+    guidance: float | None = None
     negative: str = ""
     width: int = 0
     height: int = 0

@@ -31,7 +31,7 @@ def describe(bundle: "Bundle", dataset: "Dataset", threads: int) -> dict[str, An
         "device": device_name(bundle.device),
         "threads": threads,
         "data": dataset.fingerprint,
-        "base_model": bundle.identity("vae")[:16] + bundle.identity("text_encoder")[:16],
+        "base_model": "".join(bundle.identity(part)[:16] for part in ("vae", *bundle.encoders)),
     }
 
 

@@ -157,7 +157,7 @@ def _lora(config: Config, family: Family, bundle: Bundle) -> Lora:
         lora.notes += found.warnings
         continue_from(lora, found.layers)
     if config.gradient_checkpointing:
-        bundle["unet"].enable_gradient_checkpointing()
+        bundle[bundle.trainable[0]].enable_gradient_checkpointing()
     return lora
 
 

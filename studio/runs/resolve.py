@@ -19,8 +19,9 @@ def open_base(config: Config) -> tuple[Family, Bundle]:
     family = families.get(config.family or families.recognise(source))
     on = device()
     bundle = family.load(source, on, dtype(precision(config.mixed_precision, on)))
-    if config.prediction_type:
-        bundle.facts["prediction_type"] = config.prediction_type
+    for setting in ("prediction_type", "zero_terminal_snr"):
+        if (value := getattr(config, setting)) is not None:
+            bundle.facts[setting] = value
     return family, bundle
 
 
@@ -43,11 +44,17 @@ def complete(config: Config) -> Config:
         "family": family.name,
         "task_type": family.task,
         "resolution": config.resolution or found.get("resolution") or bundle.facts["resolution"],
-        "prediction_type": bundle.facts["prediction_type"],
+        "prediction_type": bundle.facts.get("prediction_type"),
+        "zero_terminal_snr": bundle.facts.get("zero_terminal_snr"),
         "lora_alpha": config.alpha,
         "mixed_precision": precision(config.mixed_precision, bundle.device),
         "threads": config.threads or usual_threads(),  # set when it begins: another run may be training
     }
+    if found["zero_terminal_snr"] and found["prediction_type"] != "v_prediction":
+        raise InputError(
+            say("zero_terminal_snr: pure noise says nothing of the noise in it, so a model that predicts noise can't learn from it."),
+            say("Take it out, or set prediction_type: v_prediction for a base model that predicts the velocity."),
+        )
     if config.train_text_encoder:
         found["text_encoder_lr"] = config.text_encoder_lr or config.learning_rate / 2
     for name in ("train_data_dir", "metadata_path", "init_lora", "output_dir"):

@@ -176,6 +176,7 @@ def weights(bundle: Bundle) -> dict[str, tuple[int, ...]]:
 
 def _wrap(bundle: Bundle, name: str, blend: Blend, dropout: float) -> AdaptedLayer:
     part, _, path = name.partition(".")
+    bundle.adapted.add(part)
     before, _, last = path.rpartition(".")
     parent = bundle[part].get_submodule(before)
     layer = getattr(parent, last)

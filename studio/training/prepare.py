@@ -76,10 +76,13 @@ def prepare(
     pictures: dict[str, Picture] = {}
     texts: dict[str, str] = {}
     text_kind: Literal["text", "tokens"] = "tokens" if config.train_text_encoder else "text"
-    text_key = partial(key, family.name, text_kind, bundle.identity("text_encoder"), bundle.dtype)
-    shown = [_shown(example, config, bundle, pictures, texts, text_key) for example in examples]
+    encoders = [bundle.identity(part) for part in bundle.encoders]
+    text_key = partial(key, family.name, text_kind, *encoders, bundle.dtype)
+    picture_key = partial(key, family.name, "picture", bundle.identity("vae"))
+    shown = [_shown(example, config, bundle, pictures, texts, (picture_key, text_key)) for example in examples]
     empty = text_key("")
-    texts[empty] = ""
+    drawn = {text: text_key(text) for text in ("", *config.sample_prompts)}
+    texts |= {name: text for text, name in drawn.items()}
     rows: dict[str, Row] = {}
     encoded = 0
     jobs: list[tuple[Literal["picture", "text", "tokens"], dict[str, Picture] | dict[str, str], str]] = [
@@ -104,7 +107,9 @@ def prepare(
             encoded += len(names)
             done += len(names)
             yield [Progress(what=what, done=done, total=len(wanted))]
-    if bundle.release("vae", *(() if config.train_text_encoder else ("text_encoder",))):
+    if text_kind == "text":
+        bundle.remembered.update({text: rows[name] for text, name in drawn.items()})
+    if bundle.release("vae", *(() if config.train_text_encoder else bundle.encoders)):
         free_memory(bundle.device)
     order = list(range(len(train))) * config.num_repeats
     by_bucket: dict[tuple[int, int], list[int]] = {}
@@ -116,14 +121,22 @@ def prepare(
     return Prepared(rows, shown, empty, batches, held, trained_share, encoded)
 
 
-def _shown(example: Example, config: Config, bundle: Bundle, pictures: dict[str, Picture], texts: dict[str, str], text_key: "partial[str]") -> Shown:
+def _shown(
+    example: Example,
+    config: Config,
+    bundle: Bundle,
+    pictures: dict[str, Picture],
+    texts: dict[str, str],
+    keys: "tuple[partial[str], partial[str]]",
+) -> Shown:
+    picture_key, text_key = keys
     resolution = config.resolution or bundle.facts["resolution"]
     bucket = buckets.bucket_for(example.size, resolution, bundle.facts["step"], config.enable_bucket)
     crop = buckets.fit(example.size, bucket)
     names = []
     for flipped in (False, True) if config.random_flip else (False,):
-        content = key("picture", bundle.identity("vae"), example.content, crop, flipped)
-        pictures[content] = Picture(partial(_read, example.path, crop, flipped), content, bucket)
+        content = picture_key(example.content, crop, flipped)
+        pictures[content] = Picture(partial(_read, example.path, crop, flipped), content, bucket, example.size, crop.box[:2])
         names.append(content)
     variants = [example.caption]
     if config.shuffle_tags:

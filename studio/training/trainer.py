@@ -48,8 +48,8 @@ class Trainer:
         config, accumulate = self.config, self.config.gradient_accumulation_steps
         self.epoch = self.data.batches.count(1) / accumulate
         self.steps = config.max_steps or max(1, math.ceil(self.data.batches.count(config.epochs) / accumulate))
-        rates = dict.fromkeys(self.bundle.trainable, config.learning_rate)
-        rates["text_encoder"] = config.text_encoder_lr or config.learning_rate / 2
+        slower = config.text_encoder_lr or config.learning_rate / 2
+        rates = {part: slower if part in self.bundle.encoders else config.learning_rate for part in self.bundle.trainable}
         named = self.lora.parameters()
         parts = [({name: p for name, p in named.items() if name.startswith(part + ".")}, rates[part]) for part in self.bundle.trainable]
         scaled = self.bundle.dtype == torch.float16
@@ -179,7 +179,7 @@ class Trainer:
             if piece.image is not None:
                 piece.image.save(folder / f"{piece.index:02d}.png")
             yield [Progress(what=say("Drawing samples"), done=piece.done, total=piece.total)] if piece.total else []
-        if self.bundle.release("vae", *(() if self.config.train_text_encoder else ("text_encoder",))):
+        if self.bundle.release("vae", *(() if self.config.train_text_encoder else self.bundle.encoders)):
             free_memory(self.bundle.device)
         self._beside["sampled"], self._last_read = self.step, time.monotonic()
         files = tuple(f"samples/{folder.name}/{number:02d}.png" for number in range(len(texts)))

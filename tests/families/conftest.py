@@ -28,7 +28,8 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]]:
     """Family → small models of it by name."""
-    return {"sd": {"pocket": families.POCKET, "tiny": tiny.build(tmp_path_factory.mktemp("models") / "tiny")}}
+    folder = tmp_path_factory.mktemp("models")
+    return {"sd": {"pocket": families.POCKET, "tiny": tiny.sd(folder / "sd")}, "sdxl": {"tiny": tiny.sdxl(folder / "sdxl")}}
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +40,6 @@ def fresh(small: dict[str, dict[str, Path]]) -> Callable[..., Bundle]:
     def load(family: str, model: str, dtype: torch.dtype = torch.float32) -> Bundle:
         first = opened.setdefault((family, model, dtype), families.get(family).load(small[family][model], CPU, dtype))
         loaders = {part: (lambda part=part: copy.deepcopy(first[part])) for part in first.loaders}
-        return dataclasses.replace(first, loaders=loaders, facts=dict(first.facts), blend=tuple, _open={}, _known={})
+        return dataclasses.replace(first, loaders=loaders, facts=dict(first.facts), blend=tuple, adapted=set(), remembered={}, _open={}, _known={})
 
     return load

@@ -1,4 +1,4 @@
-"""Single-file checkpoints of Stable Diffusion: weights of diffusers' and transformers' models under the names of the original program."""
+"""Single-file checkpoints of Stable Diffusion and SDXL: weights of diffusers' and transformers' models under the names of the original program."""
 
 import json
 import shutil
@@ -27,37 +27,51 @@ OUTSIDE = {
     "time_embedding.linear_2": "time_embed.2",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
 }
 VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 OPEN_CLIP = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj", "self_attn.out_proj": "attn.out_proj"}
+CLIP_L, OPEN_CLIP_G = "conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."
 NARROW = {"block_out_channels": [32, 64, 96, 96]}  # wider where Stable Diffusion is wider, so that shortcuts are where its own are
 
 
 def checkpoint(models: Mapping[str, Any], kind: str) -> State:
-    """All tensors of a checkpoint of `kind` (sd1, sd2) from its three models."""
-    unet, vae, text = (dict(models[part].state_dict()) for part in ("unet", "vae", "text_encoder"))
-    found = {f"model.diffusion_model.{_unet(name)}": tensor for name, tensor in unet.items()}
-    found |= {f"first_stage_model.{_vae(name)}": _square(name, tensor) for name, tensor in vae.items()}
-    found |= _clip(text) if kind == "sd1" else _open_clip(text)
+    """All tensors of a checkpoint of `kind` (sd1, sd2, sdxl) from its models."""
+    state = {part: dict(model.state_dict()) for part, model in models.items()}
+    found = {f"model.diffusion_model.{_unet(name, state['unet'])}": tensor for name, tensor in state["unet"].items()}
+    found |= {f"first_stage_model.{_vae(name)}": _square(name, tensor) for name, tensor in state["vae"].items()}
+    match kind:
+        case "sd1":
+            found |= _clip(state["text_encoder"])
+        case "sd2":
+            found |= _open_clip(state["text_encoder"])
+        case "sdxl":
+            found |= _clip(state["text_encoder"], CLIP_L) | _open_clip(state["text_encoder_2"], OPEN_CLIP_G, whole=True)
     return {name: tensor.contiguous() for name, tensor in found.items()}
 
 
 def narrow(folder: Path, layout: str) -> Path:
-    """A copy of the shipped configurations (sd15, sd21) in `folder`: all blocks and layers, but thin."""
+    """A copy of the shipped configurations (sd15, sd21, sdxl) in `folder`: all blocks and layers, but thin."""
     shutil.copytree(ASSETS / layout, folder / layout)
-    unet = {**NARROW, "cross_attention_dim": 48, "attention_head_dim": 4 if layout == "sd15" else [2, 4, 6, 6]}
+    unet: dict[str, Any] = {**NARROW, "cross_attention_dim": 48, "attention_head_dim": 4 if layout == "sd15" else [2, 4, 6, 6]}
+    if layout == "sdxl":
+        unet |= {"block_out_channels": [32, 64, 96], "attention_head_dim": [2, 4, 6], "cross_attention_dim": 48 + 64}
+        unet |= {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 64 + 6 * 8}
     _change(folder / layout / "unet/config.json", unet)
     _change(folder / layout / "vae/config.json", NARROW)
-    layers = json.loads((ASSETS / layout / "text_encoder/config.json").read_text())["num_hidden_layers"]
-    text = {"hidden_size": 48, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": min(3, layers), "projection_dim": 48}
-    _change(folder / layout / "text_encoder/config.json", text)
+    for part, width in (("text_encoder", 48), ("text_encoder_2", 64)):
+        if (path := folder / layout / part / "config.json").exists():
+            layers = min(3, json.loads(path.read_text())["num_hidden_layers"])
+            sizes = {"hidden_size": width, "intermediate_size": 64, "projection_dim": width}
+            _change(path, {**sizes, "num_attention_heads": 4, "num_hidden_layers": layers})
     return folder / layout
 
 
 def random_models(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """The three models that a folder of configurations describes, with weights that all differ."""
+    """The models that a folder of configurations describes, with weights that all differ."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     with torch.device("meta"):
         models = {
@@ -65,6 +79,8 @@ def random_models(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str,
             "vae": AutoencoderKL.from_config(AutoencoderKL.load_config(folder / "vae")),
             "text_encoder": CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder")),
         }
+        if (folder / "text_encoder_2").exists():
+            models["text_encoder_2"] = CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(folder / "text_encoder_2"))
     rng = torch.Generator().manual_seed(0)
     for part, model in models.items():
         models[part] = model.to(dtype).to_empty(device="cpu").eval()
@@ -92,7 +108,7 @@ def _replaced(name: str, words: Mapping[str, str]) -> str:
     return name
 
 
-def _unet(name: str) -> str:
+def _unet(name: str, known: State) -> str:
     match name.split("."):
         case ["down_blocks", block, "resnets", number, *rest]:
             return f"input_blocks.{3 * int(block) + int(number) + 1}.0.{_replaced('.'.join(rest), RESNET)}"
@@ -109,7 +125,8 @@ def _unet(name: str) -> str:
         case ["up_blocks", block, "attentions", number, *rest]:
             return f"output_blocks.{3 * int(block) + int(number)}.1.{'.'.join(rest)}"
         case ["up_blocks", block, "upsamplers", _, _, kind]:
-            return f"output_blocks.{3 * int(block) + 2}.{1 if block == '0' else 2}.conv.{kind}"  # the first has no attention before it
+            attends = any(other.startswith(f"up_blocks.{block}.attentions.") for other in known)
+            return f"output_blocks.{3 * int(block) + 2}.{2 if attends else 1}.conv.{kind}"
     return _replaced(name, OUTSIDE)
 
 
@@ -135,12 +152,12 @@ def _square(name: str, tensor: Tensor) -> Tensor:
     return tensor[:, :, None, None] if "attentions" in name and tensor.ndim == 2 else tensor
 
 
-def _clip(state: State) -> State:
-    found = {f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in state.items()}
-    return found | {"cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None]}
+def _clip(state: State, prefix: str = "cond_stage_model.transformer.text_model.") -> State:
+    found = {f"{prefix}{name.removeprefix('text_model.')}": tensor for name, tensor in state.items()}
+    return found | {f"{prefix}embeddings.position_ids": torch.arange(77)[None]}
 
 
-def _open_clip(state: State) -> State:
+def _open_clip(state: State, prefix: str = "cond_stage_model.model.", whole: bool = False) -> State:
     """OpenCLIP keeps query, key and value in one matrix, and a last layer that Stable Diffusion 2 leaves out."""
     state = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
     found = {
@@ -148,15 +165,15 @@ def _open_clip(state: State) -> State:
         "token_embedding.weight": state["embeddings.token_embedding.weight"],
         "ln_final.weight": state["final_layer_norm.weight"],
         "ln_final.bias": state["final_layer_norm.bias"],
-        "text_projection": torch.eye(len(state["final_layer_norm.bias"])),
+        "text_projection": state["text_projection.weight"].T if whole else torch.eye(len(state["final_layer_norm.bias"])),
         "logit_scale": torch.tensor(4.6),
     }
     layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("encoder.layers."))
-    for layer in range(layers + 1):
+    for layer in range(layers if whole else layers + 1):
         here, there = f"encoder.layers.{min(layer, layers - 1)}", f"transformer.resblocks.{layer}"
         for ours, theirs in OPEN_CLIP.items():
             for kind in ("weight", "bias"):
                 found[f"{there}.{theirs}.{kind}"] = state[f"{here}.{ours}.{kind}"].clone()
         for kind in ("weight", "bias"):
             found[f"{there}.attn.in_proj_{kind}"] = torch.cat([state[f"{here}.self_attn.{part}_proj.{kind}"] for part in "qkv"])
-    return {f"cond_stage_model.model.{name}": tensor for name, tensor in found.items()}
+    return {f"{prefix}{name}": tensor for name, tensor in found.items()}

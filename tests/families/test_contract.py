@@ -18,7 +18,7 @@ from studio.formats.kohya import kohya_metadata, write_kohya
 from studio.formats.lora import LoraLayer, read_lora
 from studio.training.lora import Lora, attach, attach_files, weights
 
-MODELS = [("sd", "pocket"), ("sd", "tiny")]
+MODELS = [("sd", "pocket"), ("sd", "tiny"), ("sdxl", "tiny")]
 SETTINGS: dict[str, Any] = {"lora_rank": 4, "lora_alpha": 2.0, "conv_rank": 2, "train_text_encoder": True}
 Fresh = Callable[..., Bundle]
 

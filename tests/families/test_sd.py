@@ -218,9 +218,6 @@ def test_a_single_file_that_is_cut_off_is_named(tmp_path: Path, checkpoints: Che
 def test_an_sdxl_file_is_refused_by_name(tmp_path: Path) -> None:
     beginning, inner = "model.diffusion_model.input_blocks", "transformer_blocks.0.attn2.to_k.weight"
     path = ldm.write(tmp_path / "sd_xl_base_1.0.safetensors", {f"{beginning}.4.1.{inner}": torch.zeros(640, 2048)})
-    said = refused(path)
-    assert "sdxl" in said.what.lower()
-    assert "Stable Diffusion 1.x / 2.x" in said.fix
     with pytest.raises(ModelError, match=r"no Stable Diffusion 1\.x or 2\.x checkpoint"):
         load(path)
 
