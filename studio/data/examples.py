@@ -3,9 +3,9 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from studio.config import Config
@@ -60,13 +60,14 @@ class Dataset:
 @dataclass(frozen=True)
 class Survey:
     """A whole look at a dataset: what can be trained on, and everything that is wrong. `found` counts pictures,
-    `captioned` those with a caption that isn't empty."""
+    `captioned` those with a caption that isn't empty; `looks` are what each picture showed, by name."""
 
     folder: Path
     found: int
     captioned: int
     examples: tuple[Example, ...]
     problems: tuple[Problem, ...]
+    looks: Mapping[str, Look] = field(default_factory=dict)
 
 
 def unwatched(done: int, total: int) -> None:
@@ -88,7 +89,7 @@ def gather(config: Config, progress: Progress = unwatched, extract_to: Path | No
 def survey(config: Config, progress: Progress = unwatched, extract_to: Path | None = None, remember: bool = False) -> Survey:
     """Look at everything. Faults are in the result; only a source that can't be opened raises (FaultyDataError, MachineError).
 
-    With `remember`, a picture whose file is as it was is not decoded again.
+    With `remember`, pictures are looked at closely, and one whose file is as it was is not decoded again.
     """
     folder = open_folder(config.train_data_dir, extract_to)
     listing = scan(folder)
@@ -108,7 +109,7 @@ def survey(config: Config, progress: Progress = unwatched, extract_to: Path | No
     problems += kept_apart(names)
     problems += same_content([(example.name, example.content, example.caption) for example in examples])
     problems += _too_few(folder, names, examples)
-    return Survey(folder, len(names), sum(1 for name in names if captions.texts.get(name)), examples, tuple(problems))
+    return Survey(folder, len(names), sum(1 for name in names if captions.texts.get(name)), examples, tuple(problems), looks)
 
 
 def held_out(count: int, share: float) -> int:
@@ -152,7 +153,7 @@ def _examine(folder: Path, names: Sequence[str], config: Config, progress: Progr
             file = (folder / name).stat()
             if (seen := known.find(name, file)) and min(seen.size) * 4 >= (config.resolution or 0):
                 return seen
-            found = examine(folder / name, config.resolution)
+            found = examine(folder / name, config.resolution, closely=True)
             known.keep(name, file, found)
             return found
         except OSError as error:

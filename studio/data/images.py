@@ -5,12 +5,13 @@ import importlib
 import io
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from PIL import Image, ImageCms
 
+from studio.data import likeness, sharpness
 from studio.data.problems import FaultyDataError, Problem, shown
 from studio.language import say
 
@@ -42,11 +43,14 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 @dataclass(frozen=True)
 class Look:
-    """What a whole look at a picture shows: sha256 of its bytes in hex, upright width and height, more than one frame or not."""
+    """What a whole look at a picture shows: sha256 of its bytes in hex, upright width and height, more than one frame or not; after a close
+    look also what it is compared by (see likeness.sketch) and how blurred it is (see sharpness.blur)."""
 
     content: str
     size: tuple[int, int]
     animated: bool
+    sketch: str = ""
+    blur: float = 0.0
 
 
 def probe(path: Path, resolution: int | None = None) -> tuple[int, int]:
@@ -64,7 +68,7 @@ def probe(path: Path, resolution: int | None = None) -> tuple[int, int]:
     return size
 
 
-def examine(path: Path, resolution: int | None = None) -> Look:
+def examine(path: Path, resolution: int | None = None, closely: bool = False) -> Look:
     """Decode the whole picture once, to know that it can be. Raises FaultyDataError as `probe` does, and when the file is damaged."""
     try:
         if path.stat().st_size > LARGEST_FILE:
@@ -78,13 +82,16 @@ def examine(path: Path, resolution: int | None = None) -> Look:
         if image.format == "PNG":
             _verify(path, raw)
         if image.format == "JPEG":
-            image.draft(image.mode, (1, 1))  # an eighth of the size: all bytes are parsed, in a third of the time
+            smallest = sharpness.SIDE if closely else 1  # an eighth of the size: all bytes are parsed, in a third of the time
+            image.draft(image.mode, (smallest, smallest))
         _decode(path, image)
         if _is_deep(image):
             _eight_bits(path, image)
         turned = _orientation(image) >= 5
         animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))  # phones hide a preview in an MPO
-    return Look(hashlib.sha256(raw).hexdigest(), _turned(size, turned), animated)
+        grey = _grey(path, image) if closely else None
+    look = Look(hashlib.sha256(raw).hexdigest(), _turned(size, turned), animated)
+    return replace(look, sketch=likeness.sketch(grey), blur=sharpness.blur(grey)) if grey else look
 
 
 def load(path: Path) -> Image.Image:
@@ -100,10 +107,24 @@ def load(path: Path) -> Image.Image:
     except OSError as error:
         raise _unreadable(path, error) from None
     picture = _in_srgb(colours, profile)
-    if alpha is not None:
-        flat = Image.new("RGB", picture.size, BACKGROUND)
-        flat.paste(picture, mask=alpha)
-        picture = flat
+    return _upright(_flat(picture, alpha), orientation)
+
+
+def _grey(path: Path, image: Any) -> Image.Image:
+    """A decoded picture as it is compared with others: its profile plays no part."""
+    colours, alpha = _parts(path, image)
+    return _upright(_flat(colours.convert("RGB"), alpha).convert("L"), _orientation(image))
+
+
+def _flat(picture: Image.Image, alpha: Any) -> Image.Image:
+    if alpha is None:
+        return picture
+    flat = Image.new("RGB", picture.size, BACKGROUND)
+    flat.paste(picture, mask=alpha)
+    return flat
+
+
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
     return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture
 
 

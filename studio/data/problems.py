@@ -18,7 +18,7 @@ class Problem:
     """One fault in one file. Errors stop a run, warnings are findings that don't.
 
     `file` is safe to show (see `shown`), `line` the physical line in it, from 1. `kind` names the sort of fault
-    for programs and for counting: "format", "unreadable", "no-caption" and so on.
+    for programs and for counting: "format", "unreadable", "no-caption" and so on. `also` are further files that it is about.
     """
 
     file: str
@@ -27,6 +27,7 @@ class Problem:
     fix: str = ""
     severity: Severity = "error"
     kind: str = "other"
+    also: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.line is None:

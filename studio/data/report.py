@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from studio.config import Config
-from studio.data import wording
+from studio.data import seeing, wording
 from studio.data.buckets import bucket_for, fit
 from studio.data.description import CountTokens, Description, describe
 from studio.data.examples import Example, Progress, survey, unwatched
@@ -71,6 +71,7 @@ def check(
     problems = list(seen.problems)
     problems += repeat_folders(seen.examples)
     problems += too_small(seen.examples, config.resolution)
+    problems += seeing.findings(seen.folder, seen.looks, progress)
     problems += wording.findings({example.name: example.caption for example in seen.examples})
     if count_tokens and limit:
         problems += too_long(seen.examples, count_tokens, limit)

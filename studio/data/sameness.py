@@ -1,7 +1,7 @@
 """Pictures that are the same, or whose names are nearly: what a person should know before they are mixed up."""
 
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 
 from studio.data.problems import Problem, shown
@@ -24,7 +24,17 @@ def same_content(pictures: Iterable[tuple[str, str, str]]) -> list[Problem]:
         else:
             message = say("The same picture again, with another caption, as {names}.", names=names)
         fix = say("Keep one of them; num_repeats shows pictures more often.")
-        problems.append(Problem(shown(first), None, message, fix, "warning", "duplicate"))
+        problems.append(Problem(shown(first), None, message, fix, "warning", "duplicate", tuple(shown(name) for name, _ in others)))
+    return problems
+
+
+def nearly_same(groups: Iterable[Sequence[str]]) -> list[Problem]:
+    """A finding for each group of pictures that are nearly the same."""
+    problems = []
+    for first, *others in groups:
+        message = say("Nearly the same picture as {names}.", names=shown(", ".join(others), 200))
+        fix = say("Keep the best of them: what is shown often is learned by heart.")
+        problems.append(Problem(shown(first), None, message, fix, "warning", "near-duplicate", tuple(map(shown, others))))
     return problems
 
 

@@ -14,9 +14,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = examples.examine
 
-    def count(path: Path, resolution: int | None) -> object:
+    def count(path: Path, resolution: int | None, closely: bool = False) -> object:
         names.append(path.name)
-        return real(path, resolution)
+        return real(path, resolution, closely)
 
     monkeypatch.setattr(examples, "examine", count)
     return names
@@ -61,5 +61,6 @@ def test_a_run_looks_at_every_picture_itself(config, draw: Callable[..., Path], 
 def test_a_damaged_memory_is_as_if_there_was_none(config, draw: Callable[..., Path], tmp_path: Path) -> None:
     draw("a.png")
     check(config(caption_prefix="x"))
-    next((tmp_path / "workspace" / "cache" / "looks").iterdir()).write_text("[1")
+    for path in (tmp_path / "workspace" / "cache" / "looks").iterdir():
+        path.write_text("[1")
     assert check(config(caption_prefix="x")).usable == 1

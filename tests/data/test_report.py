@@ -47,6 +47,7 @@ def test_errors_come_before_warnings_and_all_of_it_is_json(config, draw: Draw, w
         "fix": 'Write each line as name,"caption".',
         "severity": "error",
         "kind": "format",
+        "also": [],
     }
 
 

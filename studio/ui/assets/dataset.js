@@ -83,6 +83,11 @@ function paint() {
       (!filter.tag || tags_of(row.caption).includes(filter.tag)) &&
       (!filter.problem || (problems.get(row.name) || []).some(p => p.kind === filter.problem)),
   );
+  if (filter.problem) {
+    // In the order of the findings: the worst first, pictures that are alike side by side.
+    const place = row => problems.get(row.name).find(p => p.kind === filter.problem).place;
+    shown.sort((one, other) => place(one) - place(other));
+  }
   grid.replaceChildren();
   more();
   $('.count').textContent = `${shown.length} / ${rows.length}`;
@@ -163,7 +168,7 @@ function faults() {
   $('.general').textContent =
     general
       .slice(0, 12)
-      .map(p => `${p.file}${p.line ? `:${p.line}` : ''}: ${p.message}${p.fix ? ` ${p.fix}` : ''}`)
+      .map(p => `${p.file === dataset.folder ? '' : `${p.file}${p.line ? `:${p.line}` : ''}: `}${p.message}${p.fix ? ` ${p.fix}` : ''}`)
       .join('\n') + (general.length > 12 ? `\n${t('… and {count} more', { count: general.length - 12 })}` : '');
 }
 
@@ -260,6 +265,7 @@ const fill = (box, state) => {
   box.querySelector('.progress > i').style.transform = `scaleX(${state.total ? state.done / state.total : 0})`;
   box.querySelector('span').textContent = `${state.what}${state.total ? ` ${state.done} / ${state.total}` : ''}`;
 };
+const found_of = rows => rows.map(([file, line, message, fix, severity, kind, also], place) => ({ file, line, message, fix, severity, kind, also, place }));
 let examined = 0;
 async function examine() {
   const turn = ++examined,
@@ -280,10 +286,10 @@ async function examine() {
   const names = new Set(rows.map(row => row.name));
   problems = new Map();
   general = [];
-  for (const [file, line, message, fix, severity, kind] of result.problems) {
-    const p = { file, line, message, fix, severity, kind };
-    if (names.has(file)) problems.set(file, [...(problems.get(file) || []), p]);
-    else general.push(p);
+  for (const p of found_of(result.problems)) {
+    const here = [p.file, ...p.also].filter(name => names.has(name));
+    for (const name of here) problems.set(name, [...(problems.get(name) || []), p]);
+    if (!here.length) general.push(p);
   }
   faults();
   if (filter.problem) paint();

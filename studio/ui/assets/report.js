@@ -22,7 +22,7 @@ function bars(title, counts, note = '') {
   );
 }
 function finding(kind, found) {
-  const here = found.filter(p => problems.get(p.file)?.includes(p));
+  const here = [...problems.values()].some(one => found.some(p => one.includes(p)));
   return el(
     'div',
     { class: `notice ${found.some(p => p.severity === 'error') ? 'error' : 'warning'} row` },
@@ -33,7 +33,7 @@ function finding(kind, found) {
       el('div', {}, found[0].message),
       el('div', { class: 'soft' }, found[0].fix),
     ),
-    here.length
+    here
       ? el(
           'button',
           {
@@ -55,7 +55,7 @@ $('.report-open').onclick = () => {
   if (!described) return;
   const { about, usable, pictures, captions } = described,
     kinds = new Map();
-  for (const p of [...[...problems.values()].flat(), ...general]) kinds.set(p.kind, [...(kinds.get(p.kind) || []), p]);
+  for (const p of new Set([...[...problems.values()].flat(), ...general])) kinds.set(p.kind, [...(kinds.get(p.kind) || []), p]);
   $('.sums').textContent = t('{pictures} pictures, {captions} with a caption, {usable} to train on.', { pictures, captions, usable });
   $('.findings').replaceChildren(
     ...(kinds.size ? [...kinds].map(([kind, found]) => finding(kind, found)) : [el('div', { class: 'soft' }, t('Nothing is wrong.'))]),
@@ -99,8 +99,7 @@ $('.fit').onclick = async () => {
       name,
       found.filter(p => p.kind !== 'misfit' && p.kind !== 'outlier'),
     );
-  for (const [file, line, message, fix, severity, kind] of result.problems)
-    problems.set(file, [...(problems.get(file) || []), { file, line, message, fix, severity, kind }]);
+  for (const p of found_of(result.problems)) problems.set(p.file, [...(problems.get(p.file) || []), p]);
   faults();
   paint();
   toast(t('{count} findings', { count: result.problems.length }), {

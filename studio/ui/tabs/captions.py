@@ -93,7 +93,7 @@ def fit(asked: dict[str, Any]) -> dict[str, Any]:
     def work(progress: tasks.Progress) -> dict[str, Any]:
         captions = dict(album.open_album(found.folder).rows)
         fits = fitness.judge(found.folder, captions, kind.name, Options(), progress)
-        problems = [[p.file, p.line, p.message, p.fix, p.severity, p.kind] for p in fitness.findings(fits)]
+        problems = [[p.file, p.line, p.message, p.fix, p.severity, p.kind, p.also] for p in fitness.findings(fits)]
         return {"problems": problems, "judged": sum(one.misfit is not None for one in fits), "total": len(fits), "by": say(kind.title)}
 
     return tasks.start(say("Comparing captions and pictures"), work)
