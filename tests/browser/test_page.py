@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from studio.pocket import SAMPLES
-from tests.browser.app import App, open_tab
+from studio.runs import foreign
+from tests.browser.app import App, open_tab, settle
 
+FORM = Path(__file__).parent.parent / "runs" / "settings" / "kohya_ss.json"
 TABS = ("Dataset", "Presets", "Train", "Compare", "Runs")
 NAMELESS = """
 () => [...document.querySelectorAll('button, input, select, textarea, a[href], [role=textbox], canvas')]
@@ -183,3 +185,25 @@ def test_the_preview_of_replace_changes_nothing_until_it_is_told_to(window: Any,
     page.wait_for_function("[...document.querySelectorAll('#dataset .caption')].every(c => !c.textContent.startsWith('one '))")
     page.wait_for_timeout(500)
     assert sorted(table.read_text().replace('"', "").splitlines()) == sorted(before.replace('"', "").splitlines())
+
+
+def test_a_foreign_file_becomes_a_preset_and_goes_out_again(page: Any):
+    open_tab(page, "Presets")
+    page.wait_for_selector("#set-lora_rank", state="visible")
+    page.set_input_files("#presets .foreign", FORM)
+    page.wait_for_selector("#presets .imported .left-out code:has-text('clip_skip = 2')")
+    assert page.inner_text("#presets .imported h2") == "Imported from kohya_ss"
+    assert page.input_value("#set-lora_rank") == "32"
+    page.click("#presets .save")
+    page.wait_for_selector("#presets .preset[aria-pressed=true]:has-text('neon-style')")
+    page.click("#presets .compare-two")
+    page.select_option("#presets .two .b", "style")
+    settle(page, "[...document.querySelectorAll('#presets .two tr')].some(row => row.innerText.split(/\\s*\\t\\s*/).join() === 'LoRA rank,32,16')")
+    page.click("#presets .two .primary")
+    with page.expect_download() as download:
+        page.click("#presets .share")
+    shared = foreign.parse(Path(download.value.path()).read_text(), "neon-style.yaml")
+    assert (download.value.suggested_filename, shared.title, shared.settings["lora_rank"]) == ("neon-style.yaml", "neon-style", 32)
+
+    page.set_input_files("#presets .foreign", {"name": "broken.json", "mimeType": "application/json", "buffer": b"{"})
+    page.wait_for_selector(".toast.error:has-text('broken.json:1: is not valid JSON.')")

@@ -1,6 +1,7 @@
 const { studio } = window,
   { keep, kept, toast, number } = studio;
-const DEFAULT = 'pocket';
+const DEFAULT = 'pocket',
+  STAYS = ['train_data_dir', 'metadata_path', 'output_dir', 'base_model', 'sample_prompts'];
 let presets = [],
   groups = [],
   bases = [],
@@ -30,9 +31,7 @@ function choose(name) {
   const chosen = presets.find(one => one.name === name),
     before = draft?.settings || {};
   const stays = Object.fromEntries(
-    ['train_data_dir', 'metadata_path', 'output_dir', 'base_model', 'sample_prompts']
-      .filter(key => key in before && !(key === 'base_model' && before[key] === 'pocket'))
-      .map(key => [key, before[key]]),
+    STAYS.filter(key => key in before && !(key === 'base_model' && before[key] === 'pocket')).map(key => [key, before[key]]),
   );
   draft = { preset: name, settings: { base_model: 'pocket', ...stays, ...chosen.values } };
   if (stays.base_model && !('base_model' in chosen.values)) draft.settings.base_model = stays.base_model;
@@ -53,6 +52,7 @@ function gallery() {
     ),
   );
   $('.delete').hidden = !preset()?.own;
+  $('.share').disabled = !preset();
 }
 
 // The form.
@@ -282,22 +282,9 @@ $('.copy').onclick = async () => {
   }
   toast(t('Copied.'));
 };
-async function take(text, name) {
-  const answer = await ask('read', { text, name });
-  if (!answer) return;
-  draft = { preset: draft.preset, settings: answer.values };
-  fill();
-  changed();
-  set_view('form');
-  toast(t('{count} settings taken over.', { count: Object.keys(answer.values).length }));
-}
-$('.take').onclick = () => take($('.text').value, 'settings.yaml');
+$('.take').onclick = () => take($('.text').value, '');
 $('.upload').onclick = () => $('.file').click();
-$('.file').onchange = async event => {
-  const [file] = event.target.files;
-  if (file) take(await file.text(), file.name);
-  event.target.value = '';
-};
+$('.file').onchange = take_file;
 
 // Presets of one's own.
 $('.save').onclick = async () => {

@@ -7,6 +7,7 @@ from studio import fields, home
 from studio.errors import InputError
 from studio.fields import Given
 from studio.language import say
+from studio.runs import foreign
 from studio.runs import presets as shelf
 from studio.runs.presets import Preset
 from studio.ui import access, form
@@ -36,26 +37,33 @@ def check(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(asked: dict[str, Any]) -> dict[str, Any]:
-    """Settings from a YAML text. Its faults come with their lines; paths are looked at when a run starts."""
-    name = Path(str(asked.get("name") or "settings.yaml")).name[:80]
-    given = fields.parse_yaml(str(asked.get("text") or "")[: fields.LARGEST_FILE], name)
-    for key in ("title", "about"):
-        given.pop(key, None)
-    missing = {key: Given("pocket" if key == "base_model" else ".", name) for key in ("base_model", "train_data_dir") if key not in given}
-    config = fields.build({**missing, **given})
+    """Settings from a text: our YAML, or a file of another trainer, with what was adapted and left out. Paths are looked at when a run starts."""
+    name = Path(str(asked.get("name") or "settings")).name[:80]
+    found = foreign.parse(str(asked.get("text") or ""), name)
+    missing = {key: "pocket" if key == "base_model" else "." for key in ("base_model", "train_data_dir") if key not in found.settings}
+    config = fields.build({key: Given(value, name) for key, value in {**missing, **found.settings}.items()})
     access.limited(config.model_copy(update={"train_data_dir": home.home()} if "train_data_dir" in missing else {}))
-    return {"values": {key: one.value for key, one in given.items()}}
+    notes = {"adapted": [note._asdict() for note in found.adapted], "left_out": [note._asdict() for note in found.left_out]}
+    return {"program": found.program, "title": found.title, "about": found.about, "values": found.settings, **notes}
+
+
+def share(asked: dict[str, Any]) -> dict[str, Any]:
+    """A preset as one file, which can be imported elsewhere."""
+    preset = _called(asked.get("name"))
+    return {"name": f"{preset.name}.yaml", "text": shelf.template(preset)}
+
+
+def differ(asked: dict[str, Any]) -> dict[str, Any]:
+    """What two presets differ in: setting, its name in words, both values."""
+    rows = shelf.differences(_called(asked.get("a")), _called(asked.get("b")))
+    return {"rows": [[key, say(fields.title(key)), fields.shown(a), fields.shown(b)] for key, a, b in rows]}
 
 
 def save(asked: dict[str, Any]) -> dict[str, Any]:
     """Keep the settings as a preset of one's own."""
     if access.HOUSE.demo:
         raise InputError(say("In this demonstration presets are not kept."), say("Download the settings as YAML."))
-    values = {
-        key: value
-        for key, value in form.typed(_settings(asked)).items()
-        if key not in ("train_data_dir", "metadata_path", "output_dir", "purpose", "name")
-    }
+    values = {key: value for key, value in form.typed(_settings(asked)).items() if key not in shelf.PERSONAL}
     if wrong := list(form.faults({"base_model": "pocket", "train_data_dir": ".", **values})):
         raise InputError("\n".join(map(str, wrong)), say("Mend what is marked first."))
     return {"preset": _shown(shelf.save(str(asked.get("title") or ""), str(asked.get("about") or ""), values, bool(asked.get("over"))))}
@@ -70,7 +78,7 @@ def delete(asked: dict[str, Any]) -> None:
 
 def build() -> None:
     """Put the tab's part on the page."""
-    part("presets", [listing, check, read, save, delete])
+    part("presets", [listing, check, read, save, delete, share, differ], "exchange")
 
 
 def _settings(asked: dict[str, Any]) -> dict[str, Any]:
@@ -95,6 +103,13 @@ def _yaml(values: dict[str, Any], complete: bool) -> str:
 
 def _visible() -> list[Preset]:
     return [preset for preset in shelf.listed() if not preset.own or not access.HOUSE.demo]
+
+
+def _called(name: Any) -> Preset:
+    for preset in _visible():
+        if preset.name == name:
+            return preset
+    raise InputError(say("There is no preset {name}.", name=str(name)[:80]))
 
 
 def _shown(preset: Preset) -> dict[str, Any]:
