@@ -14,24 +14,41 @@ from studio.formats.names import Names
 from studio.language import say
 
 if TYPE_CHECKING:
-    from studio.formats.lora import LoraLayer
+    from torch import Tensor
+
+    from studio.formats.lora import Layer, LoraLayer
 
 KEY = "lora_adapter_metadata"
+MAGNITUDE = {2: (-1,), 4: (1, -1, 1, 1)}
+"""The shape that PEFT gives to DoRA's magnitude, for a linear layer and a convolution."""
 
 
-def write_diffusers(path: Path, layers: Mapping[str, "LoraLayer"], names: Names, metadata: Mapping[str, str]) -> None:
+def write_diffusers(path: Path, layers: Mapping[str, "Layer"], names: Names, metadata: Mapping[str, str]) -> None:
     """Write a file that `load_lora_weights` of diffusers reads, with every layer's own rank and alpha.
 
     `layers` by their names in the studio. Raises OSError when the disk refuses; an older file is then still there.
     """
-    tensors = {}
-    for layer, lora in sorted(layers.items()):
+    import torch
+
+    from studio.formats.lora import LokrLayer, LoraLayer, lokr_tensors
+
+    tensors: dict[str, Tensor] = {}
+    for layer, found in sorted(layers.items()):
         written = names.in_diffusers(layer)
-        tensors[f"{written}.lora_A.weight"] = lora.down
-        tensors[f"{written}.lora_B.weight"] = lora.up
+        if isinstance(found, LokrLayer):
+            tensors |= {f"{written}.{key}": tensor for key, tensor in lokr_tensors(found).items()}
+            tensors[f"{written}.alpha"] = torch.tensor(found.alpha, dtype=torch.float32)
+            continue
+        tensors[f"{written}.lora_A.weight"] = found.down
+        tensors[f"{written}.lora_B.weight"] = found.up
+        if found.magnitude is not None:
+            tensors[f"{written}.lora_magnitude_vector"] = found.magnitude.reshape(MAGNITUDE[found.down.ndim])
     settings: dict[str, Any] = {}
     for part in names.kohya:
-        inside = {layer.removeprefix(f"{part}."): lora for layer, lora in sorted(layers.items()) if layer.startswith(f"{part}.")}
+        begin = f"{part}."
+        inside = {
+            layer.removeprefix(begin): lora for layer, lora in sorted(layers.items()) if layer.startswith(begin) and isinstance(lora, LoraLayer)
+        }
         # A part that is left out here makes diffusers refuse the whole file when another part is there.
         settings |= {f"{part}.{name}": value for name, value in _settings(inside).items()}
     entries, data = pack(tensors)
@@ -80,7 +97,7 @@ def _settings(layers: Mapping[str, "LoraLayer"]) -> dict[str, Any]:
         "alpha_pattern": {_pattern(name, layers): _number(lora.alpha) for name, lora in layers.items() if lora.alpha != alpha},
         "target_modules": list(layers),
         "use_rslora": False,
-        "use_dora": False,
+        "use_dora": any(lora.magnitude is not None for lora in layers.values()),
     }
 
 

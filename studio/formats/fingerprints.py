@@ -67,7 +67,6 @@ LAYERS = (
     (re.compile(r"(^|_)joint_blocks_\d"), "sd3"),
     (re.compile(r"transformer_blocks_\d+_img_m"), "qwen-image"),
     (re.compile(r"(attentions_\d+|put_blocks_\d+_1|middle_block_1)_transformer_blocks_[1-9]"), "sdxl"),
-    (re.compile(r"^(lora_te2|text_encoder_2)_"), "sdxl"),
     (re.compile(r"model_layers_\d+_(self_attn|mlp)_"), "llm"),
 )
 
@@ -75,6 +74,7 @@ LAYERS = (
 INPUTS = (
     (re.compile(r"(attentions_\d+|put_blocks_\d+_1|middle_block_1)_transformer_blocks_\d+_attn2_(processor_)?to_[kv]$"), WIDTHS),
     (re.compile(r"transformer_blocks_\d+_attn_(to|add)_[qkv](_proj)?$"), {1536: "sd3", 2432: "sd3"}),
+    (re.compile(r"^(lora_te2|text_encoder_2)_text_model_encoder_layers_\d+_(self_attn|mlp_fc1)"), {1280: "sdxl"}),
     (re.compile(r"^(lora_te|text_encoder)_(text_model_)?encoder_layers_\d+_(self_attn|mlp_fc1)"), {768: "sd1", 1024: "sd2"}),
 )
 

@@ -4,13 +4,15 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from studio.files import write_atomically
 from studio.formats.container import join, pack
-from studio.formats.lora import LoraLayer
-from studio.formats.names import Names
+from studio.formats.joined import join_layers
+from studio.formats.lora import Layer, LokrLayer, LoraLayer, lokr_tensors
+from studio.formats.names import Names, Place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +55,7 @@ ARCHITECTURES = {
 }
 
 
-def write_kohya(path: Path, layers: Mapping[str, LoraLayer], names: Names, metadata: Mapping[str, str]) -> None:
+def write_kohya(path: Path, layers: Mapping[str, Layer], names: Names, metadata: Mapping[str, str]) -> None:
     """Write a file in kohya's naming, with `metadata` as given and the hashes by which A1111 and Forge know a file again.
 
     `layers` by their names in the studio. Raises OSError when the disk refuses; an older file is then still there.
@@ -61,11 +63,15 @@ def write_kohya(path: Path, layers: Mapping[str, LoraLayer], names: Names, metad
     import torch
 
     tensors: dict[str, Tensor] = {}
-    for layer, lora in sorted(_one_alpha(layers, names).items()):
-        written = names.in_kohya(layer)
-        tensors[f"{written}.alpha"] = torch.tensor(lora.alpha, dtype=torch.float32)
-        tensors[f"{written}.lora_down.weight"] = lora.down
-        tensors[f"{written}.lora_up.weight"] = lora.up
+    for written, layer in _written(layers, names).items():
+        tensors[f"{written}.alpha"] = torch.tensor(layer.alpha, dtype=torch.float32)
+        if isinstance(layer, LokrLayer):
+            tensors |= {f"{written}.{key}": tensor for key, tensor in lokr_tensors(layer).items()}
+            continue
+        tensors[f"{written}.lora_down.weight"] = layer.down
+        tensors[f"{written}.lora_up.weight"] = layer.up
+        if layer.magnitude is not None:
+            tensors[f"{written}.dora_scale"] = layer.magnitude.reshape(-1, *(1 for _ in layer.down.shape[1:]))
     entries, data = pack(tensors)
     # The older of the two hashes covers a file that has only the training's metadata.
     trained = join(entries, {key: value for key, value in metadata.items() if key.startswith("ss_")}, data)
@@ -110,6 +116,32 @@ def kohya_metadata(facts: Mapping[str, Any]) -> dict[str, str]:
     return {field: str(value) for field, value in sorted(fields.items())}
 
 
+def _written(layers: Mapping[str, Layer], names: Names) -> dict[str, Layer]:
+    """The layers by their names in the file, those joined that the original model keeps as one."""
+    plain = {name: layer for name, layer in layers.items() if isinstance(layer, LoraLayer)}
+    plain = _one_alpha(plain, names) if names.apart is not None else plain
+    result: dict[str, Layer] = {}
+    for name in sorted(layers):
+        place, written = names.place(name), names.in_kohya(name)
+        if written in result or names.alone_in_kohya(name) in result:
+            continue
+        members = {member: plain.get(member, layers[member]) for member in place.layers if member in layers}
+        if joined := _joined(members, place):
+            result[written] = joined
+        else:
+            result |= {names.alone_in_kohya(member): found for member, found in members.items()}
+    return result
+
+
+def _joined(layers: Mapping[str, Layer], place: Place) -> Layer | None:
+    """The layers of a place as one; None where that can't be: LoKr of several or with outputs to swap, DoRA of only some."""
+    plain = {name: layer for name, layer in layers.items() if isinstance(layer, LoraLayer)}
+    if len(plain) < len(layers):
+        return next(iter(layers.values())) if len(place.layers) == 1 and not place.swapped else None
+    joined = join_layers(plain, place)
+    return _with_alpha(joined, joined.rank) if joined and place.plain else joined
+
+
 def _one_alpha(layers: Mapping[str, LoraLayer], names: Names) -> dict[str, LoraLayer]:
     """The same LoRA with one alpha for all layers of a part, except those that may have their own.
 
@@ -119,7 +151,7 @@ def _one_alpha(layers: Mapping[str, LoraLayer], names: Names) -> dict[str, LoraL
     result: dict[str, LoraLayer] = {}
     for part in names.kohya:
         inside = {layer: lora for layer, lora in layers.items() if layer.startswith(f"{part}.")}
-        apart = {layer for layer in inside if not set(names.apart).isdisjoint(layer.split("."))}
+        apart = {layer for layer in inside if not set(names.apart or ()).isdisjoint(layer.split("."))}
         together = Counter(lora.alpha for layer, lora in inside.items() if layer not in apart and lora.alpha)
         if not together:
             result |= inside
@@ -133,4 +165,4 @@ def _one_alpha(layers: Mapping[str, LoraLayer], names: Names) -> dict[str, LoraL
 
 
 def _with_alpha(lora: LoraLayer, alpha: float) -> LoraLayer:
-    return LoraLayer(lora.down, (lora.up.float() * (lora.alpha / alpha)).to(lora.up.dtype), alpha)
+    return lora if lora.alpha == alpha else replace(lora, up=(lora.up.float() * (lora.alpha / alpha)).to(lora.up.dtype), alpha=float(alpha))

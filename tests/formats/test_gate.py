@@ -39,10 +39,10 @@ class Payload:
 
 
 def refusal(path: Path) -> ModelError:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(ModelError) as error:
         check_safetensors(path)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert error.value.fix
     return error.value
 
