@@ -30,6 +30,7 @@ def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
         (["train"], "Nothing is said of what to train"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml: can't be read"),
         (["train", "--preset", "nothing"], "There is no preset nothing"),
+        (["train", "--preset", "theirs.toml"], "python studio.py presets import theirs.toml"),
         (["train", "lora_rank", "8"], "a setting is written as --name value"),
         (["train", "--base_model", "nowhere.safetensors", "--train_data_dir", "."], "base_model: nowhere.safetensors is not there"),
         (["train", "--base_model", "pocket", "--train_data_dir", "nowhere"], "train_data_dir: nowhere is not there"),

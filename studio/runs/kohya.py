@@ -20,8 +20,8 @@ STEP = 64  # pixels: sides of pictures are multiples of it
 
 def translate(given: dict[str, Any], title: str) -> Imported:
     """The settings of a flat file. `title` is what it is called where it has no name of its own."""
-    program = "kohya_ss" if "lora_type" in given else "SD-Trainer" if "model_train_type" in given else "sd-scripts"
-    reading = Reading(given, Imported(program))
+    program = "kohya_ss" if "lora_type" in given else "SD-Trainer" if {"model_train_type", "version"} & given.keys() else "sd-scripts"
+    reading = Reading(given | _flags(given.get("additional_parameters")), Imported(program), done={"additional_parameters"})
     reading.made.title = str(reading.take("name", "metadata_title", "output_name") or title)[:60]
     reading.made.about = str(reading.take("description", "metadata_description", "training_comment") or "")[:200]
     for part in (_family, _network, _length, _optimizer, _text_encoder, _schedule, _pictures, _prompts, _rest, _unsaid, _fit):
@@ -31,13 +31,15 @@ def translate(given: dict[str, Any], title: str) -> Imported:
 
 def _family(reading: Reading) -> None:
     """Which kind of base model it is for, where the file tells."""
-    kind, module = str(reading.take("model_train_type") or ""), str(reading.given.get("network_module", ""))
+    kind, module = str(reading.take("model_train_type", "train_type") or ""), str(reading.given.get("network_module", ""))
     if re.search(r"finetune|dreambooth", kind):
         reading.adapt("model_train_type", say("Trains the whole model there; here it becomes a LoRA."))
-    found = [(word, key) for word, key in ((kind.partition("-")[0], "model_train_type"), (module.partition("lora_")[2], "network_module")) if word]
+    by_kind = "model_train_type" if reading.says("model_train_type") else "train_type"
+    found = [(kind.partition("-")[0], by_kind)] if kind.partition("-")[0] in table.FAMILIES else []
+    found += [(word, "network_module") for word in [module.partition("lora_")[2]] if word]
     found += [(word, sign) for sign, word in table.SIGNS.items() if reading.given.get(sign) not in (*([], "", None), False, "false", 0)]
-    if not found and "sdxl" in reading.given:
-        found.append(("sd", "sdxl"))
+    if not found and "lora_type" in reading.given:  # kohya_ss has a switch for each other kind
+        found.append(("sd", "lora_type"))
     reading.done |= set(table.SIGNS) - {"ae", "clip_g"}
     if reading.on("v_parameterization"):
         reading.put("prediction_type", "v_prediction", "v_parameterization")
@@ -63,7 +65,9 @@ def _network(reading: Reading) -> None:
     module, lora_type = str(reading.take("network_module") or ""), str(reading.take("lora_type") or "")
     if not (rank or module or lora_type):
         return
-    algorithm = (arguments.pop("algo", "") or lora_type.rpartition("/")[2] or module.rpartition(".")[2]).lower()
+    algorithm = (
+        arguments.pop("algo", "") or str(reading.take("lycoris_algo") or "") or lora_type.rpartition("/")[2] or module.rpartition(".")[2]
+    ).lower()
     asked = "lora_type" if lora_type else "network_module"
     preset = str(arguments.pop("preset", "") or reading.take("lycoris_preset") or "full")
     reading.done.add("lycoris_preset")
@@ -145,7 +149,7 @@ def _text_encoder(reading: Reading) -> None:
     only = reading.on("network_train_unet_only")
     rate = reading.number("text_encoder_lr")
     silent = rate is None and reading.made.program == "kohya_ss"
-    if only or cached or silent or rate == 0 or not any(reading.says(key) for key in TRAINS):
+    if only or cached or silent or rate == 0 or not _is_whole(reading):
         return
     said = "text_encoder_lr" if rate else "network_train_unet_only"
     reading.put("train_text_encoder", True, said)
@@ -227,13 +231,13 @@ def _rest(reading: Reading) -> None:
             default = Config.model_fields[ours].default if ours in Config.model_fields else None
             if not off or (default and key not in table.ZERO_IS_UNSET and (key, reading.made.program) != ("seed", "kohya_ss")):
                 reading.put(ours, value, key)
-        elif not (off or key in table.SILENT or value == table.NEUTRAL.get(key)):
+        elif not (off or key in table.SILENT or str(value) == str(table.NEUTRAL.get(key))):
             reading.leave(key, reasons.get(key, say("There is no such setting here.")))
 
 
 def _unsaid(reading: Reading) -> None:
     """What the other program does where the file is silent."""
-    if not any(reading.says(key) for key in TRAINS):
+    if not _is_whole(reading):
         return
     for key, (ours, value) in table.DEFAULTS.items():
         elsewhere = key in table.OF_THE_DATA and reading.says("dataset_config")
@@ -242,6 +246,12 @@ def _unsaid(reading: Reading) -> None:
             continue
         reading.put(ours, value, key)
         reading.made.adapted.append(_assumed(reading, key, str(value).lower()))
+
+
+def _is_whole(reading: Reading) -> bool:
+    """Whether the file is all that the other program goes by. SD-Trainer's templates, which have a version, only hold what they change."""
+    template = reading.says("version") and not reading.says("model_train_type")
+    return not template and any(reading.says(key) for key in TRAINS)
 
 
 def _fit(reading: Reading) -> None:
@@ -255,6 +265,20 @@ def _fit(reading: Reading) -> None:
 
 def _assumed(reading: Reading, key: str, value: str) -> Note:
     return Note(key, value, say("Isn't in the file; {program} does this then.", program=reading.made.program))
+
+
+def _flags(text: Any) -> dict[str, Any]:
+    """`--name value --switch`, as kohya_ss takes more of them in one text."""
+    words = re.findall(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""", text) if isinstance(text, str) else []
+    found: dict[str, Any] = {}
+    key = ""
+    for word in words:
+        if word.startswith("--"):
+            key, equals, value = word[2:].partition("=")
+            found[key.lower()[:80]] = value.strip("\"'") if equals else True
+        elif key:
+            found[key.lower()[:80]] = word.strip("\"'")
+    return found
 
 
 def _arguments(reading: Reading, *keys: str) -> Iterator[tuple[str, str]]:

@@ -103,7 +103,9 @@ NEUTRAL = {
     "max_timestep": 1000,
     "loss_type": "l2",
     "train_blocks": "all",
-    "caption_extension": ".txt",
+    "num_machines": 1,
+    "num_processes": 1,
+    "dynamo_backend": "no",
     "save_model_as": "safetensors",
     "log_with": "tensorboard",
 }
@@ -140,7 +142,7 @@ _SILENT = """
     log_config v_pred_like_loss split_mode no_half_vae sdxl_no_half_vae cache_text_encoder_outputs_to_disk
     sdxl_cache_text_encoder_outputs flux1_cache_text_encoder_outputs flux1_cache_text_encoder_outputs_to_disk sd3_cache_text_encoder_outputs
     sd3_cache_text_encoder_outputs_to_disk enable_preview scale_v_pred_loss_like_noise_pred negative_prompts sample_width sample_height sample_cfg
-    sample_seed sample_steps
+    sample_seed sample_steps caption_extension dynamo_mode lokr_factor train_norm no_token_padding
 """
 SILENT = frozenset(_SILENT.split())
 """Only means something beside other settings, or was read with them."""
@@ -155,7 +157,7 @@ def reasons() -> dict[str, str]:
         say("Keys and tokens are never taken over."): "wandb_api_key huggingface_token",
         say("It is about the machine and its speed; the studio sees to that itself."): """
             xformers sdpa mem_eff_attn lowram lowvram highvram num_cpu_threads_per_process max_data_loader_n_workers persistent_data_loader_workers
-            cache_latents cache_latents_to_disk vae_batch_size dynamo_backend dynamo_mode dynamo_use_dynamic dynamo_use_fullgraph gpu_ids
+            cache_latents cache_latents_to_disk vae_batch_size dynamo_backend dynamo_use_dynamic dynamo_use_fullgraph gpu_ids
             multi_gpu num_processes num_machines main_process_port extra_accelerate_launch_args full_fp16 full_bf16 fp8_base fp8_base_unet
             blocks_to_swap cpu_offload_checkpointing disable_mmap_load_safetensors mem_eff_save skip_cache_check
             ddp_timeout ddp_gradient_as_bucket_view ddp_static_graph async_upload torch_compile fused_backward_pass apply_t5_attn_mask
@@ -165,7 +167,7 @@ def reasons() -> dict[str, str]:
             save_last_n_steps_state save_last_n_epochs save_last_n_epochs_state save_n_epoch_ratio no_metadata training_comment log_prefix
             log_tracker_name log_tracker_config wandb_run_name huggingface_repo_id huggingface_repo_type huggingface_repo_visibility
             huggingface_path_in_repo resume_from_huggingface metadata_title metadata_author metadata_description metadata_license metadata_tags
-            caption_extension""",
+            use_wandb""",
         say("Buckets follow from resolution and the base model here."): """
             min_bucket_reso max_bucket_reso bucket_reso_steps bucket_no_upscale""",
         say("It counts epochs; here it is counted in steps: save_steps."): "save_every_n_epochs",

@@ -34,6 +34,8 @@ def load(name: str) -> Preset:
     """The preset called `name` (of those that ship, else of one's own), or in the file `name`. Raises InputError."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else _place(name)
     if not path.is_file():
+        if name.endswith((".json", ".toml")):
+            raise InputError(say("{path}: is no preset yet.", path=name), say("Bring it in: python studio.py presets import {path}", path=name))
         known = ", ".join(preset.name for preset in listed())
         raise InputError(say("There is no preset {name}.", name=name), say("There are: {known}.", known=known))
     given = fields.read_yaml(path)

@@ -57,6 +57,22 @@ def test_a_form_of_kohya_ss():
     assert not {"prior_loss_weight", "multires_noise_iterations", "discrete_flow_shift", "wandb_api_key", "max_timestep"} & set(left_out)
 
 
+def test_flags_that_kohya_ss_hands_on_count():
+    text = {"LoRA_type": "Standard", "unet_lr": 1e-4, "text_encoder_lr": 1e-5, "sdxl": True, "clip_skip": "1"}
+    more = '--lr_scheduler_type "CosineAnnealingLR" --network_train_unet_only --noise_offset=0.1'
+    assert "train_text_encoder" in foreign.parse(json.dumps(text), "a.json").settings
+    made = foreign.parse(json.dumps({**text, "additional_parameters": more}), "a.json")
+    assert "train_text_encoder" not in made.settings
+    assert made.settings["noise_offset"] == 0.1
+    assert set(reasons(made.left_out)) == {"lr_scheduler_type"}
+
+
+def test_a_template_of_sd_trainer_only_holds_what_it_changes():
+    made = toml('[metadata]\nname = "Sharp"\nversion = "0.1"\ndescription = "more pixels"\n[data]\nresolution = "768,768"\nunet_lr = 3e-4')
+    assert (made.program, made.title, made.about) == ("SD-Trainer", "Sharp", "more pixels")
+    assert made.settings == {"resolution": 768, "learning_rate": 3e-4}
+
+
 def test_nobodys_key_is_shown():
     assert "hf_abcdefgh" in (FILES / "kohya_ss.json").read_text()
     assert "hf_abcdefgh" not in repr(foreign.read(FILES / "kohya_ss.json"))
@@ -117,7 +133,6 @@ def test_a_rate_for_an_optimizer_that_isnt_there_is_none_for_ours():
         ("learning_rate = 1e-4\ntext_encoder_lr = [2e-5, 1e-5]", {"text_encoder_lr": 2e-5, "train_text_encoder": True}),
         ("learning_rate = 1e-4\ntext_encoder_lr = 0", {"learning_rate": 1e-4}),
         ('network_module = "networks.lora_flux"\nnetwork_train_unet_only = true', {"lora_targets": ["attention", "feed-forward"]}),
-        ('[metadata]\nname = "Sharp"\ndescription = "more pixels"\n[data]\nresolution = "768,768"', {"resolution": 768}),
         ("[general]\nflip_aug = true\n[[datasets]]\nbatch_size = 4\n[[datasets.subsets]]\nnum_repeats = 3", {"batch_size": 4, "num_repeats": 3}),
     ],
 )
@@ -135,6 +150,7 @@ def test_a_value_is_translated(line: str, expected: dict):
         ("resolution = 512\nkeep_tokens = 2", "keep_tokens", "together with shuffle_caption"),
         ('resolution = 512\nmax_train_steps = "many"', "max_train_steps", "Is no number"),
         ("resolution = 512\ncaption_dropout_rate = 7", "caption_dropout_rate", "must be a number, 0 to 1"),
+        ('network_module = "lycoris.kohya"\nlycoris_algo = "loha"\nconv_dim = 10000', "conv_dim", "must be a whole number, 0 to 1024"),
         ("resolution = 512\nsomething_new = 3", "something_new", "There is no such setting here"),
         ('resolution = 512\nnetwork_module = "networks.lora_lumina"', "network_module", "Lumina 2, which can't be trained here yet"),
         ("v2 = true\nguidance_scale = 3.5\nip_noise_gamma = 0.1", "ip_noise_gamma", "There is no such setting here"),
