@@ -33,7 +33,7 @@ def part(name: str, answers: Sequence[Answer], *scripts: str) -> gr.HTML:
     script = "\n".join(asset(f"{script}.js") for script in (name, *scripts))
     return gr.HTML(
         html_template=asset(f"{name}.html"),
-        js_on_load=f"const {{t, el, $, $$, ask, upload_files}} = window.studio.part(element, server, upload, trigger);\n{script}",
+        js_on_load=f"const {{t, el, $, $$, ask, follow, upload_files}} = window.studio.part(element, server, upload, trigger);\n{script}",
         server_functions=[_answering(answer) for answer in answers],
         apply_default_css=False,
         elem_id=name,

@@ -207,3 +207,27 @@ def test_a_foreign_file_becomes_a_preset_and_goes_out_again(page: Any):
 
     page.set_input_files("#presets .foreign", {"name": "broken.json", "mimeType": "application/json", "buffer": b"{"})
     page.wait_for_selector(".toast.error:has-text('broken.json:1: is not valid JSON.')")
+
+
+def test_a_form_is_filled_with_reasons_that_survive_a_reload_in_either_language(window: Any):
+    page = window()
+    page.evaluate("window.studio.keep('dataset', null)")
+    page.reload()
+    open_tab(page, "Presets")
+    page.click("#presets .recommend:enabled")
+    page.wait_for_selector(".toast.error:has-text('There are no pictures to recommend settings for.')")
+    open_tab(page, "Dataset")
+    page.click("#dataset .samples .chip:has-text('gameboy')")
+    page.wait_for_selector("#dataset .picture")
+    open_tab(page, "Presets")
+    page.click("#presets .recommend:enabled")
+    reason = "#presets [data-name=max_steps] .reason"
+    page.wait_for_selector(f"{reason}:has-text('The small model takes a style from 40 pictures')")
+    page.fill("#set-lora_rank", "12")
+    page.wait_for_selector("#presets [data-name=lora_rank] .was:has-text('Recommended: 8')")
+    page.click("#top .speak")
+    page.wait_for_selector(f"{reason}:has-text('40 张图片')")
+    assert page.input_value("#set-lora_rank") == "12"
+    assert page.input_value("#set-max_steps") == "190"
+    page.click("#presets .preset >> nth=0")
+    page.wait_for_selector(reason, state="detached")

@@ -248,19 +248,7 @@ $('.which').onchange = async event => {
   if (found) open(found);
 };
 
-// A task in the background, followed to its end.
-async function follow(id, tell) {
-  for (;;) {
-    const state = await ask('task', { task: id }, { quiet: true });
-    if (!state?.ok) return null;
-    tell(state);
-    if (state.ended) {
-      if (state.failed) toast(state.failed, { kind: 'error', fix: state.fix });
-      return state.result;
-    }
-    await new Promise(go => setTimeout(go, 300));
-  }
-}
+// How far a task in the background is.
 const fill = (box, state) => {
   box.querySelector('.progress > i').style.transform = `scaleX(${state.total ? state.done / state.total : 0})`;
   box.querySelector('span').textContent = `${state.what}${state.total ? ` ${state.done} / ${state.total}` : ''}`;

@@ -182,7 +182,9 @@ function sift() {
 // What follows from it.
 const CLIPPED = value => text_of(value).replaceAll('\n', ', ').slice(0, 60) || '–';
 function mark(answer) {
-  const base = preset()?.values || {},
+  const advised = draft.advice?.values,
+    base = advised || preset()?.values || {},
+    reasons = advice()?.reasons || {},
     differing = [];
   for (const { field, box } of Object.values(controls)) {
     const mine = field.name in draft.settings ? draft.settings[field.name] : field.default,
@@ -201,11 +203,12 @@ function mark(answer) {
       ...[
         fault && el('div', { class: 'fault' }, fault),
         note && !fault && el('div', { class: 'note' }, note),
+        reasons[field.name] && el('div', { class: 'reason' }, reasons[field.name]),
         differs &&
           el(
             'div',
             { class: 'was' },
-            `${t('Preset')}: ${CLIPPED(its)}`,
+            `${advised ? t('Recommended') : t('Preset')}: ${CLIPPED(its)}`,
             el(
               'button',
               {
@@ -224,7 +227,7 @@ function mark(answer) {
     );
   }
   $('.differs').replaceChildren(
-    ...(differing.length ? [el('h3', {}, t('Other than the preset'))] : []),
+    ...(differing.length ? [el('h3', {}, advised ? t('Other than recommended') : t('Other than the preset'))] : []),
     ...differing.map(([field, its, mine]) =>
       el('div', {}, field.title, ' ', el('span', { class: 'mono' }, el('del', {}, CLIPPED(its)), ' → ', CLIPPED(mine))),
     ),
@@ -250,6 +253,7 @@ function mark(answer) {
 }
 let late = 0;
 function changed() {
+  show_advice();
   keep('draft', draft);
   studio.emit('draft', draft);
   mark(null);

@@ -172,12 +172,25 @@
       if (!quiet) toast(answer.error, { kind: 'error', fix: answer.fix });
       return quiet ? answer : null;
     };
+    // A task in the background, followed to its end.
+    const follow = async (id, tell) => {
+      for (;;) {
+        const state = await ask('task', { task: id }, { quiet: true });
+        if (!state?.ok) return null;
+        tell(state);
+        if (state.ended) {
+          if (state.failed) toast(state.failed, { kind: 'error', fix: state.fix });
+          return state.result;
+        }
+        await new Promise(go => setTimeout(go, 300));
+      }
+    };
     const upload_files = async files => {
       const done = [];
       for (const file of files) done.push({ name: file.name, path: (await upload(file)).path });
       return done;
     };
-    return { t, el, $, $$, ask, upload_files };
+    return { t, el, $, $$, ask, follow, upload_files };
   };
   let lost = false;
 

@@ -26,7 +26,7 @@ function plan() {
     draft = kept('draft', {});
   const facts = [
     [t('Dataset'), dataset?.folder === wanted.train_data_dir ? dataset?.name : wanted.train_data_dir],
-    [t('Preset'), draft.preset],
+    [t('Preset'), draft.advice ? t('Recommended') : draft.preset],
     [t('Base model'), wanted.base_model],
     [t('Rank'), wanted.lora_rank],
     [t('Learning rate'), wanted.learning_rate],

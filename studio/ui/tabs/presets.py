@@ -10,8 +10,9 @@ from studio.language import say
 from studio.runs import foreign
 from studio.runs import presets as shelf
 from studio.runs.presets import Preset
-from studio.ui import access, form
+from studio.ui import access, form, tasks
 from studio.ui.parts import part
+from studio.ui.tabs.recommend import recommend
 
 LARGEST_BASE = 1_000_000_000  # bytes; smaller files below models/ are LoRA
 TOLD = ("lora_rank", "learning_rate", "epochs", "max_steps", "batch_size", "resolution")
@@ -78,7 +79,7 @@ def delete(asked: dict[str, Any]) -> None:
 
 def build() -> None:
     """Put the tab's part on the page."""
-    part("presets", [listing, check, read, save, delete, share, differ], "exchange")
+    part("presets", [listing, check, read, save, delete, share, differ, recommend, tasks.task, tasks.cancel], "exchange", "recommend")
 
 
 def _settings(asked: dict[str, Any]) -> dict[str, Any]:
