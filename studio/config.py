@@ -98,6 +98,8 @@ class Data(Settings):
 class Adapter(Settings):
     """The LoRA itself"""
 
+    adapter: Literal["lora", "dora", "lokr"] = "lora"
+    """Kind of adapter: lora; dora, which also trains how long each row of a weight is; or lokr, a Kronecker product, for the smallest files."""
     lora_rank: Annotated[int, Field(ge=1, le=1024)] = 16
     """Rank of the LoRA matrices: how much it can hold, and how large the file is."""
     lora_alpha: Annotated[float, Field(gt=0, le=4096)] | None = None
@@ -110,6 +112,8 @@ class Adapter(Settings):
     """Rank of LoRA on the 3 × 3 convolutions. 0: none there."""
     rank_pattern: Ranks = {}
     """Other ranks by layer, as in mid_block: 32, for layers with these words in their name. * and ? fit anything; the last that fits counts."""
+    lokr_factor: Annotated[int, Field(ge=2, le=1024)] | None = None
+    """Into how many parts lokr splits the sides of a weight, at most. More parts make a smaller file that holds less. 8 when absent."""
     use_rslora: bool = False
     """Act with alpha / √rank instead of alpha / rank, so that a higher rank doesn't weaken the LoRA."""
     train_text_encoder: bool = False
@@ -193,12 +197,19 @@ class Config(Running, Loss, Optimisation, Adapter, Data, Model):  # pydantic gat
             raise ValueError(say("keep_tokens: only means something together with shuffle_tags: true."))
         if self.text_encoder_lr is not None and not self.train_text_encoder:
             raise ValueError(say("text_encoder_lr: only means something together with train_text_encoder: true."))
+        if self.lokr_factor is not None and self.adapter != "lokr":
+            raise ValueError(say("lokr_factor: only means something together with adapter: lokr."))
         return self
 
     @property
     def alpha(self) -> float:
         """`lora_alpha`, which is the rank when absent."""
         return float(self.lora_rank if self.lora_alpha is None else self.lora_alpha)
+
+    @property
+    def factor(self) -> int:
+        """`lokr_factor`, which is 8 when absent."""
+        return self.lokr_factor or 8
 
 
 def unfilled(config: Config) -> dict[str, str]:

@@ -26,6 +26,7 @@ SPELLED = {
     "lr": "learning rate",
     "snr": "SNR",
     "rslora": "rsLoRA",
+    "lokr": "LoKr",
     "dir": "folder",
     "path": "file",
     "train": "train",

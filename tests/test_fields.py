@@ -34,7 +34,9 @@ lora_alpha: 16                    # network_alpha is the same setting
 lora_dropout: 0.1
 """
 NEEDED = "base_model: pocket\ntrain_data_dir: pictures\n"
-SAMPLES = (True, 0, 1, 2, 64, 0.0, 0.25, 1e-05, 2e4, "a", "a: b # c", ["1", "no"], {"*.to_q": 2}, "sd", "skip", "linear", "bf16", "epsilon", "adamw")
+NUMBERS = (True, 0, 1, 2, 64, 0.0, 0.25, 1e-05, 2e4)
+SAMPLES = (*NUMBERS, "a", "a: b # c", ["1", "no"], {"*.to_q": 2}, "dora", "sd", "skip", "linear", "bf16", "epsilon", "adamw")
+TOGETHER = {"keep_tokens": {"shuffle_tags": True}, "text_encoder_lr": {"train_text_encoder": True}, "lokr_factor": {"adapter": "lokr"}}
 CHARACTERS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -183,9 +185,8 @@ def test_what_is_written_reads_the_same(my):
 def test_each_setting_is_written_so_that_it_reads_the_same(name: str, tmp_path: Path):
     tried = 0
     for value in SAMPLES:
-        together = {"keep_tokens": {"shuffle_tags": True}, "text_encoder_lr": {"train_text_encoder": True}}.get(name, {})
         try:
-            config = Config(**{"base_model": "pocket", "train_data_dir": "pictures", **together, name: value})
+            config = Config(**{"base_model": "pocket", "train_data_dir": "pictures", **TOGETHER.get(name, {}), name: value})
         except ValidationError:
             continue
         assert read_back(config, tmp_path / "my.yaml") == config
@@ -214,6 +215,7 @@ def test_every_setting_has_its_help_and_its_row():
 
 def test_settings_that_only_mean_something_together(my):
     assert refused(my, NEEDED + "keep_tokens: 2\n") == "my.yaml:3: keep_tokens: only means something together with shuffle_tags: true."
+    assert refused(my, NEEDED + "lokr_factor: 4\n") == "my.yaml:3: lokr_factor: only means something together with adapter: lokr."
     assert refused(my, NEEDED, "--text_encoder_lr", "1e-5").startswith("--text_encoder_lr: text_encoder_lr: only means something together")
 
 

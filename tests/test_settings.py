@@ -127,6 +127,8 @@ SEEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "shuffle_tags": ("losses", {"shuffle_tags": True}, {}),
     "keep_tokens": ("losses", {"shuffle_tags": True, "keep_tokens": 3}, {"shuffle_tags": True}),
     "validation_split": ("validated", {"validation_split": 0.25}, {}),
+    "adapter": ("layers", {"adapter": "dora"}, {"adapter": "lokr"}),
+    "lokr_factor": ("layers", {"adapter": "lokr", "lokr_factor": 4}, {"adapter": "lokr"}),
     "lora_rank": ("layers", {"lora_rank": 2}, {}),
     "lora_alpha": ("weights", {"lora_alpha": 1}, {}),
     "lora_dropout": ("weights", {"lora_dropout": 0.5}, {}),

@@ -42,7 +42,7 @@ def write_diffusers(path: Path, layers: Mapping[str, "Layer"], names: Names, met
         tensors[f"{written}.lora_A.weight"] = found.down
         tensors[f"{written}.lora_B.weight"] = found.up
         if found.magnitude is not None:
-            tensors[f"{written}.lora_magnitude_vector"] = found.magnitude.reshape(MAGNITUDE[found.down.ndim])
+            tensors[f"{written}.lora_magnitude_vector.weight"] = found.magnitude.reshape(MAGNITUDE[found.down.ndim])
     settings: dict[str, Any] = {}
     for part in names.kohya:
         begin = f"{part}."

@@ -77,6 +77,11 @@ class LoraFile:
     lokr: Mapping[str, LokrLayer] = field(default_factory=dict)
     """The layers that have LoKr instead, by their names in the studio."""
 
+    @property
+    def all(self) -> dict[str, Layer]:
+        """Every layer, of whatever kind."""
+        return {**self.layers, **self.lokr}
+
 
 def read_lora(path: Path, names: Names, known: Mapping[str, tuple[int, ...]] | None = None, kinds: Collection[str] = ("lora",)) -> LoraFile:
     """Read a LoRA file of kohya, PEFT or diffusers, also of its older versions.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from studio.errors import InputError
-from studio.formats.lora import LoraLayer
+from studio.formats.lora import Layer
 from studio.language import say
 from studio.runs import result
 from studio.runs.resolve import open_base
@@ -19,7 +19,7 @@ def export(run: Run, step: int | None = None) -> tuple[Path, Path]:
     return result.write(run, family, bundle, layers(run, step), step)
 
 
-def layers(run: Run, step: int) -> dict[str, LoraLayer]:
+def layers(run: Run, step: int) -> dict[str, Layer]:
     """The LoRA as it was at a checkpoint."""
     tensors = checkpoints.load(checkpoints.place(run.folder / "checkpoints", step)).adapter
     return records(tensors, scale_of(run.config))

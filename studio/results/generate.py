@@ -10,7 +10,7 @@ from studio import families, home
 from studio.device import device, dtype, opening, precision
 from studio.errors import InputError
 from studio.families.base import Family, Piece, Prompt
-from studio.formats.lora import LoraLayer, read_lora
+from studio.formats.lora import KINDS, Layer, read_lora
 from studio.language import say
 from studio.results import export
 from studio.runs import run as runs
@@ -122,9 +122,9 @@ def tags(text: str, find: Callable[[str], Path] = find_lora) -> tuple[str, list[
     return re.sub(r"\s{2,}", " ", TAG.sub("", text)).strip(" ,"), found
 
 
-def _layers(path: Path, step: int | None, family: Family, known: dict[str, Any]) -> dict[str, LoraLayer]:
+def _layers(path: Path, step: int | None, family: Family, known: dict[str, Any]) -> dict[str, Layer]:
     if step is None:
-        return read_lora(path, family.names, known).layers
+        return read_lora(path, family.names, known, KINDS).all
     return export.layers(Run(path), step)
 
 

@@ -19,7 +19,7 @@ from studio.device import device_lock, free_memory, keep_freed_memory, opening, 
 from studio.errors import InputError, NoMemoryError, RunError, StudioError
 from studio.events import Event, Finding, Note, Progress, Started
 from studio.families.base import Bundle, Family
-from studio.formats.lora import read_lora
+from studio.formats.lora import KINDS, read_lora
 from studio.language import say
 from studio.runs import environment, result
 from studio.runs.board import Board
@@ -153,9 +153,9 @@ def _lora(config: Config, family: Family, bundle: Bundle) -> Lora:
     with opening:  # a model that is opened beside would take the new weights' storage away
         lora = attach(bundle, targets, config)
     if config.init_lora:
-        found = read_lora(config.init_lora, family.names, weights(bundle))
+        found = read_lora(config.init_lora, family.names, weights(bundle), KINDS)
         lora.notes += found.warnings
-        continue_from(lora, found.layers)
+        continue_from(lora, found.all)
     if config.gradient_checkpointing:
         bundle[bundle.trainable[0]].enable_gradient_checkpointing()
     return lora

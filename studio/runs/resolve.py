@@ -57,6 +57,8 @@ def complete(config: Config) -> Config:
         )
     if config.train_text_encoder:
         found["text_encoder_lr"] = config.text_encoder_lr or config.learning_rate / 2
+    if config.adapter == "lokr":
+        found["lokr_factor"] = config.factor
     for name in ("train_data_dir", "metadata_path", "init_lora", "output_dir"):
         if path := getattr(config, name):
             found[name] = Path(path).expanduser().absolute()

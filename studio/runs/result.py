@@ -7,13 +7,13 @@ from pathlib import Path
 from studio.families.base import Bundle, Family
 from studio.formats.adapter import write_diffusers
 from studio.formats.kohya import kohya_metadata, write_kohya
-from studio.formats.lora import LoraLayer
+from studio.formats.lora import Layer
 from studio.runs.run import Run
 
 DIFFUSERS = "pytorch_lora_weights.safetensors"
 
 
-def write(run: Run, family: Family, bundle: Bundle, layers: Mapping[str, LoraLayer], step: int) -> tuple[Path, Path]:
+def write(run: Run, family: Family, bundle: Bundle, layers: Mapping[str, Layer], step: int) -> tuple[Path, Path]:
     """`pytorch_lora_weights.safetensors` and `exports/<name>.safetensors` in the run's folder."""
     config, state = run.config, run.state
     now = datetime.now(UTC)

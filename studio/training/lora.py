@@ -13,12 +13,14 @@ from torch.nn import functional as F
 from studio.config import Config
 from studio.errors import InputError
 from studio.families.base import Bundle
-from studio.formats.lora import LoraLayer
+from studio.formats.lora import Layer, LokrLayer
 from studio.language import say
+from studio.training import lokr
 from studio.training.dora import Dora
+from studio.training.lokr import Lokr
 from studio.training.lowrank import Base, LoraLinear, LowRank, fresh
 
-Adapter: TypeAlias = LowRank | Dora
+Adapter: TypeAlias = LowRank | Dora | Lokr
 
 
 class AdaptedLayer(nn.Module):
@@ -101,18 +103,18 @@ class Lora:
             for name, tensor in self.state().items():
                 tensor.copy_(state[name])
 
-    def export(self) -> dict[str, LoraLayer]:
+    def export(self) -> dict[str, Layer]:
         """The layers as files hold them, on the CPU."""
         return records(self.state(), self.scale)
 
 
-def records(state: Mapping[str, Tensor], scale: float) -> dict[str, LoraLayer]:
+def records(state: Mapping[str, Tensor], scale: float) -> dict[str, Layer]:
     """The layers as files hold them, on the CPU, from what `Lora.state` gave."""
     layers: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         layer, _, key = name.rpartition(".")
         layers.setdefault(layer, {})[key] = tensor.detach().cpu()
-    return {layer: (Dora if "shift" in tensors else LowRank).record(tensors, scale) for layer, tensors in layers.items()}
+    return {layer: (Lokr if "w1" in tensors else Dora if "shift" in tensors else LowRank).record(tensors, scale) for layer, tensors in layers.items()}
 
 
 def attach(bundle: Bundle, targets: Sequence[str], config: Config) -> Lora:
@@ -122,8 +124,7 @@ def attach(bundle: Bundle, targets: Sequence[str], config: Config) -> Lora:
     ranks = ranks_of(config, {name: layer.weight.shape for name, layer in lora.layers.items()})
     for number, (name, layer) in enumerate(lora.layers.items()):
         rng = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-        down, up = (tensor.to(bundle.device) for tensor in fresh(layer.weight.shape, ranks[name], rng))
-        layer.adapters["0"] = LowRank(down, up, lora.scale)
+        layer.adapters["0"] = _fresh(config, layer.weight, ranks[name], rng)
     bundle.blend = blend
     return lora
 
@@ -154,7 +155,7 @@ def means(pattern: str, name: str) -> bool:
     return fnmatchcase(f".{name}.", f"*.{pattern}.*")
 
 
-def attach_files(bundle: Bundle, files: Sequence[Mapping[str, LoraLayer]]) -> None:
+def attach_files(bundle: Bundle, files: Sequence[Mapping[str, Layer]]) -> None:
     """The LoRA of several files on one bundle, for drawing: the n-th file's strength is the n-th of `Prompt.strengths`."""
     blend = Blend(bundle.device)
     for slot, layers in enumerate(files):
@@ -188,7 +189,20 @@ def _wrap(bundle: Bundle, name: str, blend: Blend, dropout: float) -> AdaptedLay
     return wrapped
 
 
-def _from_file(found: LoraLayer, weight: Tensor) -> Adapter:
+def _fresh(config: Config, weight: Tensor, rank: int, rng: torch.Generator) -> Adapter:
+    if config.adapter == "lokr":
+        w1, w2, w2_b = lokr.fresh(weight.shape, rank, config.factor, rng)
+        return Lokr(w1.to(weight.device), w2.to(weight.device), None if w2_b is None else w2_b.to(weight.device), scale_of(config))
+    down, up = (tensor.to(weight.device) for tensor in fresh(weight.shape, rank, rng))
+    return Dora(weight, down, up, scale_of(config)) if config.adapter == "dora" else LowRank(down, up, scale_of(config))
+
+
+def _from_file(found: Layer, weight: Tensor) -> Adapter:
+    if isinstance(found, LokrLayer):
+        w1, w2, w2_b = (None if tensor is None else tensor.float().to(weight.device) for tensor in (found.w1, found.w2, found.w2_b))
+        assert w1 is not None
+        assert w2 is not None
+        return Lokr(w1, w2, w2_b, 1.0 if w2_b is None else found.alpha / len(w2_b))
     down, up, scale = found.down.float().to(weight.device), found.up.float().to(weight.device), found.alpha / found.rank
     if found.magnitude is None:
         return LowRank(down, up, scale)

@@ -176,8 +176,16 @@ def test_half_precision_trains_a_lora_in_full_precision(made):
     assert sum(not torch.equal(tensor, before[name]) for name, tensor in trainer.lora.state().items()) > 0.9 * len(before)
 
 
-def test_a_restored_trainer_goes_on_with_the_same_bits(made, tmp_path: Path):
-    settings = {"lora_dropout": 0.2, "gradient_accumulation_steps": 2, "train_text_encoder": True, "conv_rank": 2, "caption_dropout": 0.3}
+@pytest.mark.parametrize("adapter", ["lora", "dora", "lokr"])
+def test_a_restored_trainer_goes_on_with_the_same_bits(made, tmp_path: Path, adapter: str):
+    settings = {
+        "adapter": adapter,
+        "lora_dropout": 0.2,
+        "gradient_accumulation_steps": 2,
+        "train_text_encoder": True,
+        "conv_rank": 2,
+        "caption_dropout": 0.3,
+    }
     whole, half = made(**settings), made(**settings)
     events(whole)
     half.restore(tmp_path / "checkpoints" / "step-000002")
