@@ -38,7 +38,9 @@ def check(arguments: argparse.Namespace) -> int:
     if config.task_type == "text-generation" or texts.holds_texts(config.train_data_dir, config.metadata_path, home.cache() / "archives"):
         return _check_texts(arguments, config)
     tokenizer = clip.tokenizer()
-    found = report.check(config, extract_to=home.cache() / "archives", count_tokens=lambda text: len(tokenizer(text).input_ids), limit=clip.LIMIT)
+    found = report.check(
+        config, extract_to=home.cache() / "archives", count_tokens=lambda text: len(tokenizer(text, verbose=False).input_ids), limit=clip.LIMIT
+    )
     folder = config.train_data_dir
     if arguments.fit:
         found = replace(found, problems=(*found.problems, *_misfits(folder, arguments.fit, config.metadata_path)))
@@ -48,7 +50,7 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({**found.as_json(), "facts": vars(facts)}, ensure_ascii=False, indent=1))
     else:
-        for line in found.lines():
+        for line in (*found.lines(), *(f"→ {fix}" for fix in fixes(found.problems))):
             print(line)
         print(
             say(

@@ -98,9 +98,9 @@ def bring(files: Sequence[tuple[str, Path]], name: str, progress: Progress, colu
             "\n".join(left_out) or say("Give .png, .jpg or .webp files, or .jsonl, .json, .csv or .txt files with texts, or a zip of them."),
         )
     found = [(title, path) for title, path in found if Path(title).suffix.lower() not in ONLY_TEXTS]
-    if name and corpus.is_corpus(home.datasets() / _clean(name)):
-        raise DataError(say("{name} holds texts, and pictures were given.", name=_clean(name)), say("Give the pictures a dataset of their own."))
-    place = home.datasets() / _clean(name) if name else _free(_name(files, "pictures"))
+    if name and corpus.is_corpus(home.datasets() / _called(name)):
+        raise DataError(say("{name} holds texts, and pictures were given.", name=_called(name)), say("Give the pictures a dataset of their own."))
+    place = home.datasets() / _called(name) if name else _free(_name(files, "pictures"))
     try:
         place.mkdir(parents=True, exist_ok=True)
         for done, (title, path) in enumerate(found, 1):
@@ -127,11 +127,11 @@ def _bring_texts(files: Sequence[tuple[str, Path]], name: str, chosen: bool, pro
     whole = [problem for problem in found.problems if problem.kind != texts.LEFT_OUT]
     if whole or not found.rows:
         raise FaultyDataError(whole or found.problems)
-    place = home.datasets() / _clean(name)
+    place = home.datasets() / _called(name)
     if chosen and place.is_dir() and not corpus.is_corpus(place):
         raise DataError(say("{name} holds no texts that were imported here.", name=place.name), say("Give the texts a dataset of their own."))
     if not chosen:
-        place = _free(_clean(name))
+        place = _free(_called(name))
     known = corpus.add(place, found.rows)
     if not datasheet.noted(place).get("fingerprint"):
         source = ", ".join(sorted({PurePosixPath(title).name for title in wanted})[:MOST_NAMED])
@@ -176,7 +176,13 @@ def _wanted(name: str) -> bool:
 
 def _name(files: Sequence[tuple[str, Path]], otherwise: str) -> str:
     """What a new dataset is called: like the only file, else `otherwise`."""
-    return _clean(Path(files[0][0]).stem) if len(files) == 1 else otherwise
+    return _called(Path(files[0][0]).stem) if len(files) == 1 else otherwise
+
+
+def _called(name: str) -> str:
+    """A dataset's name that leads nowhere, is no flag, and is short enough for what is put behind it."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    return re.sub(r"[^\w .()+,=@~-]+", "_", last, flags=re.UNICODE).strip(" .-_")[:64].strip(" .") or "dataset"
 
 
 def _clean(name: str) -> str:

@@ -258,11 +258,11 @@ def parsed(written: str) -> Any:
     if len(written) > LONGEST_LINE:
         raise LineError(say("The line is longer than {limit} characters.", limit=LONGEST_LINE))
     try:
-        return STRICT.decode(written)
+        return STRICT.decode(written.strip())
     except RecursionError:
         raise LineError(say("It is nested too deeply.")) from None
     except json.JSONDecodeError as error:
-        reason = f"{error.msg}, {error.colno}"
+        reason = say("{reason}, at character {place}", reason=error.msg, place=error.pos + 1)
         raise LineError(say("Invalid JSON ({reason}): {text}", reason=reason, text=shown(written.strip(), CLIP))) from None
 
 

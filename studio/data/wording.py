@@ -125,7 +125,7 @@ def findings(captions: Mapping[str, str], trigger: str = "") -> list[Problem]:
 def _without_trigger(captions: Mapping[str, str], trigger: str) -> Iterable[Problem]:
     fix = say("Put it first in all captions, or leave it out where the subject is not in the picture.")
     message = say("The trigger {trigger} is missing here.", trigger=shown(trigger, 40))
-    return [Problem(shown(name), None, message, fix, "warning", "no-trigger") for name in coverage(captions, trigger)]
+    return [Problem(shown(name), None, message, fix, "warning", "no-trigger") for name in coverage(captions, trigger) if captions[name].strip()]
 
 
 def _tags(text: str) -> list[str]:

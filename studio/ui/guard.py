@@ -1,11 +1,16 @@
 """Who may ask the server what: no other site's page, no other host's name, nobody without the login, nothing that the app doesn't need."""
 
+import asyncio
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import gradio
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import HTTPConnection
@@ -33,6 +38,13 @@ POLICY = (
 FRAMES = "'self'"
 FRAMES_ON_A_SPACE = "'self' https://huggingface.co https://*.hf.space"
 
+FAILURES = 5
+WITHIN = 60.0
+"""Seconds in which so many logins may fail from one address before no more are heard."""
+
+BROKEN_OFF = 600.0
+"""Seconds after which an upload that nothing is added to any more has broken off."""
+
 page_asked = threading.Event()
 """Set when somebody has opened the page."""
 
@@ -42,6 +54,7 @@ class Guard:
 
     def __init__(self, app: App) -> None:
         self.app = app
+        self.failed: dict[str, list[float]] = {}
         self.policy = POLICY + (FRAMES_ON_A_SPACE if "SPACE_ID" in os.environ else FRAMES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,9 +67,17 @@ class Guard:
         if path == "/":
             page_asked.set()
         refused = _refused(asked, scope["method"], path)
+        if scope["method"] == "POST" and path.startswith("/gradio_api/upload"):
+            await asyncio.to_thread(sweep, Path(gradio.utils.get_upload_folder()))
+        logs_in = scope["method"] == "POST" and path.rstrip("/") == "/login"
+        address = asked.client.host if asked.client else ""
+        if logs_in and not refused and len(self._recent(address)) >= FAILURES:
+            refused = 429, "too many failed logins: wait a minute"
 
         async def with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
+                if logs_in and message["status"] in (400, 401):
+                    self.failed.setdefault(address, []).append(time.monotonic())
                 present = {name.lower() for name, _ in message["headers"]}
                 added = {**HEADERS, "content-security-policy": self.policy}
                 message["headers"] = [*message["headers"], *((n.encode(), v.encode()) for n, v in added.items() if n.encode() not in present)]
@@ -65,11 +86,25 @@ class Guard:
         answer: Any = PlainTextResponse(refused[1], refused[0]) if refused else self.app
         await answer(scope, receive, with_headers)
 
+    def _recent(self, address: str) -> list[float]:
+        """When logins from there failed a moment ago. Older failures are forgotten, everybody's."""
+        since = time.monotonic() - WITHIN
+        self.failed = {one: recent for one, times in self.failed.items() if (recent := [at for at in times if at > since])}
+        return self.failed.get(address, [])
+
 
 def guards(loopback: bool) -> list[Middleware]:
     """The middlewares for `launch`. On a loopback address no other name than its own is answered (DNS rebinding)."""
     hosts = [Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"], www_redirect=False)] if loopback else []
     return [*hosts, Middleware(Guard)]
+
+
+def sweep(folder: Path) -> None:
+    """Remove what uploads that broke off have left; whole ones lie in folders of their own."""
+    for path in folder.glob("tmp*"):
+        with suppress(OSError):
+            if path.is_file() and path.stat().st_mtime < time.time() - BROKEN_OFF:
+                path.unlink()
 
 
 def _refused(asked: HTTPConnection, method: str, path: str) -> tuple[int, str] | None:

@@ -64,6 +64,28 @@ def test_a_hostile_name_stays_inside(hostile: str):
     assert path.resolve().is_relative_to(home.datasets().resolve() / "set")
 
 
+@pytest.mark.parametrize(
+    ("asked", "called"),
+    [
+        ("../../x", "x"),
+        ("a/b", "b"),
+        ("..\\x", "x"),
+        ("-rf", "rf"),
+        ("$(id)", "(id)"),
+        ("a\0b\nc", "a_b_c"),
+        ("x" * 300, "x" * 64),
+        (".", "dataset"),
+        ("..", "dataset"),
+        ("---", "dataset"),
+        ("mine v1.5", "mine v1.5"),
+        ("猫", "猫"),
+    ],
+)
+def test_a_dataset_gets_a_name_that_is_one(asked: str, called: str):
+    known, _ = datasets.bring([("a.png", PICTURE)], asked, nothing)
+    assert (known.name, known.folder.parent) == (called, home.datasets())
+
+
 def test_what_holds_no_picture_is_refused_and_named(tmp_path: Path):
     with pytest.raises(DataError, match="no pictures and no texts") as refused:
         datasets.bring([("notes.docx", PICTURE), ("old.rar", PICTURE)], "", nothing)

@@ -1,6 +1,7 @@
 """The server as others see it: what it refuses, how it starts, how it ends."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -112,6 +113,31 @@ def test_with_a_login_nothing_of_ours_is_open_without_it(tmp_path: Path):
             assert client.post("/login", data={"username": "anna", "password": "wrong"}).status_code == 400
             assert client.post("/login", data={"username": "anna", "password": "secret"}).status_code == 200
             assert client.get("/studio/runs/a/b").status_code == 404  # let in, and there is no such run
+
+
+def test_after_five_wrong_passwords_no_more_are_heard(tmp_path: Path):
+    with running(tmp_path, STUDIO_AUTH="anna:secret") as app, httpx.Client(base_url=app.url) as client:
+        tries = [client.post("/login", data={"username": "anna", "password": str(number)}).status_code for number in range(7)]
+        assert tries == [400] * 5 + [429] * 2
+        assert client.post("/login", data={"username": "anna", "password": "secret"}).status_code == 429
+
+
+def test_a_file_beyond_the_limit_is_refused_and_one_that_breaks_off_leaves_nothing(tmp_path: Path):
+    with running(tmp_path, SPACE_ID="anna/studio") as app:
+        large = b"x" * (51 * 1024**2)
+        assert httpx.post(f"{app.url}/gradio_api/upload", files={"files": ("a.png", large)}, timeout=60).status_code == 413
+        host = app.url.split("/")[2]
+        head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        part = '--b\r\nContent-Disposition: form-data; name="files"; filename="b.png"\r\n\r\n'
+        with socket.create_connection(("127.0.0.1", int(host.split(":")[1]))) as line:
+            line.sendall(f"{head}Content-Length: {20 * 1024**2}\r\n\r\n{part}".encode() + large[: 8 * 1024**2])
+        time.sleep(2)  # until it has noticed
+        left = [path for path in tmp_path.rglob("tmp*") if path.is_file()]
+        for path in left:
+            os.utime(path, (1, 1))
+        assert httpx.post(f"{app.url}/gradio_api/upload", files={"files": ("c.png", b"c")}).status_code == 200
+        assert [path for path in left if path.exists()] == []
+        assert get(app, "/health").text == "ok"
 
 
 def test_secrets_reach_no_page_and_no_file(tmp_path: Path):

@@ -83,7 +83,7 @@ def check(asked: dict[str, Any]) -> dict[str, Any]:
             given["resolution"] = resolution
         config = fields.build({key: Given(value, "") for key, value in given.items()})
         tokenizer = clip.tokenizer()
-        seen = report.check(config, progress, count_tokens=lambda text: len(tokenizer(text).input_ids), limit=clip.LIMIT)
+        seen = report.check(config, progress, count_tokens=lambda text: len(tokenizer(text, verbose=False).input_ids), limit=clip.LIMIT)
         problems = [[p.file, p.line, p.message, p.fix, p.severity, p.kind, p.also] for p in seen.problems]
         facts = datasheet.read(found.folder)
         guessed = facts.captioning or datasheet.captioning(found.folder, album.open_album(found.folder).captions.texts)
