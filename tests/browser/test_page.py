@@ -205,6 +205,11 @@ def test_a_foreign_file_becomes_a_preset_and_goes_out_again(page: Any):
     shared = foreign.parse(Path(download.value.path()).read_text(), "neon-style.yaml")
     assert (download.value.suggested_filename, shared.title, shared.settings["lora_rank"]) == ("neon-style.yaml", "neon-style", 32)
 
+    page.click("#presets [data-view=yaml]")
+    settle(page, "document.querySelector('#presets textarea.text').value.includes('lora_rank: 32')")
+    page.fill("#presets textarea.text", "base_model: pocket\nlora_rank: 5\n")
+    page.click("#presets .take")
+    settle(page, "document.querySelector('#set-lora_rank').value === '5' && document.querySelector('#set-sample_prompts').value === ''")
     page.set_input_files("#presets .foreign", {"name": "broken.json", "mimeType": "application/json", "buffer": b"{"})
     page.wait_for_selector(".toast.error:has-text('broken.json:1: is not valid JSON.')")
 

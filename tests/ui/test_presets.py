@@ -28,6 +28,13 @@ def test_what_is_pasted_needs_no_name():
         presets.read({"text": "network_dim: 8"})
 
 
+def test_settings_without_a_dataset_read_as_yaml_too():
+    answer = presets.check({"settings": {"base_model": "pocket", "lora_rank": "8"}})
+    assert list(answer["faults"]) == ["train_data_dir"]
+    assert presets.read({"text": answer["yaml"]})["values"] == {"base_model": "pocket", "lora_rank": 8}
+    assert presets.check({"settings": {"lora_rank": "x"}})["yaml"] == ""
+
+
 def test_a_preset_is_shared_as_a_file_that_comes_in_again():
     made = shelf.save("Mine", "for nights", {"lora_rank": 4})
     shared = presets.share({"name": made.name})

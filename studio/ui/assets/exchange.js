@@ -3,11 +3,13 @@ const LARGEST = 1_000_000;
 async function take(text, name) {
   const answer = await ask('read', { text, name });
   if (!answer) return;
-  const before = draft.settings,
-    stays = Object.fromEntries(STAYS.filter(key => key in before).map(key => [key, before[key]]));
-  draft = { preset: '', settings: { base_model: 'pocket', ...stays, ...answer.values } };
-  $('.title').value = answer.title;
-  $('.about').value = answer.about;
+  const edited = !name && answer.program === 'LoRA Studio',
+    stays = Object.fromEntries(STAYS.filter(key => key in draft.settings).map(key => [key, draft.settings[key]]));
+  draft = edited ? { preset: draft.preset, settings: answer.values } : { preset: '', settings: { base_model: 'pocket', ...stays, ...answer.values } };
+  if (!edited) {
+    $('.title').value = answer.title;
+    $('.about').value = answer.about;
+  }
   gallery();
   fill();
   changed();

@@ -247,8 +247,8 @@ function mark(answer) {
   const rest = Object.entries(answer.faults).filter(([key]) => !controls[key]);
   $('.whole').hidden = !rest.length;
   $('.whole').textContent = rest.map(([key, text]) => (key ? `${key}: ${text}` : text)).join('\n');
-  if (answer.yaml && document.activeElement !== $('.text')) $('.text').value = answer.yaml;
-  $('.download').href = URL.createObjectURL(new Blob([$('.text').value], { type: 'text/yaml' }));
+  if (answer.yaml && document.activeElement !== $('textarea.text')) $('textarea.text').value = answer.yaml;
+  $('.download').href = URL.createObjectURL(new Blob([$('textarea.text').value], { type: 'text/yaml' }));
   sift();
 }
 let late = 0;
@@ -279,14 +279,14 @@ for (const button of $$('.seg button')) button.onclick = () => set_view(button.d
 $('.complete').onchange = check;
 $('.copy').onclick = async () => {
   try {
-    await navigator.clipboard.writeText($('.text').value);
+    await navigator.clipboard.writeText($('textarea.text').value);
   } catch {
-    $('.text').select();
+    $('textarea.text').select();
     document.execCommand('copy');
   }
   toast(t('Copied.'));
 };
-$('.take').onclick = () => take($('.text').value, '');
+$('.take').onclick = () => take($('textarea.text').value, '');
 $('.upload').onclick = () => $('.file').click();
 $('.file').onchange = take_file;
 

@@ -29,11 +29,12 @@ def check(asked: dict[str, Any]) -> dict[str, Any]:
     folder = _folder(values.get("train_data_dir") or asked.get("folder"))
     wanted = {"train_data_dir": str(folder), **values} if folder else values
     faults = form.faults(wanted)
+    filled = {**shelf.YOURS, **wanted}
     return {
         "values": values,
         "faults": {fault.key: fault.text for fault in faults},
         "follows": form.consequences(values, folder),
-        "yaml": _yaml(wanted, bool(asked.get("complete"))) if not faults else "",
+        "yaml": _yaml(filled, bool(asked.get("complete"))) if not form.faults(filled) else "",
     }
 
 
