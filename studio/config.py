@@ -164,6 +164,8 @@ class Loss(Settings):
     """Min-SNR weighting: evens out the timesteps. 5 is usual; off when absent."""
     noise_offset: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Shifts the noise of whole channels, for very dark or very bright pictures. 0.03 to 0.1 is usual."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """How much of a running average of the LoRA each step leaves; that is what is measured, drawn and exported. 0: off. 0.99 suits short runs."""
 
 
 class Running(Settings):

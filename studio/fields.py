@@ -25,6 +25,7 @@ SPELLED = {
     "lora": "LoRA",
     "lr": "learning rate",
     "snr": "SNR",
+    "ema": "EMA",
     "rslora": "rsLoRA",
     "lokr": "LoKr",
     "dir": "folder",

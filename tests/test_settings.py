@@ -154,6 +154,7 @@ SEEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "zero_terminal_snr": ("losses", {"zero_terminal_snr": True}, {}),
     "snr_gamma": ("losses", {"snr_gamma": 1.0}, {}),
     "noise_offset": ("losses", {"noise_offset": 0.2}, {}),
+    "ema_decay": ("weights", {"ema_decay": 0.9}, {}),
     "output_dir": ("folder", {"output_dir": "out"}, {}),
     "save_steps": ("saved", {"save_steps": 1}, {}),
     "keep_checkpoints": ("kept", {"save_steps": 1, "keep_checkpoints": 1}, {"save_steps": 1}),

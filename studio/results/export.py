@@ -21,7 +21,7 @@ def export(run: Run, step: int | None = None) -> tuple[Path, Path]:
 
 def layers(run: Run, step: int) -> dict[str, Layer]:
     """The LoRA as it was at a checkpoint."""
-    tensors = checkpoints.load(checkpoints.place(run.folder / "checkpoints", step)).adapter
+    tensors = checkpoints.load(checkpoints.place(run.folder / "checkpoints", step)).shown
     return records(tensors, scale_of(run.config))
 
 

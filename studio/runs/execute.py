@@ -97,7 +97,7 @@ def _attempt(run: Run, config: Config, anyway: bool) -> Iterator[list[Event]]:
         except Stopped:
             yield from trainer.save()
             raise
-        result.write(run, family, bundle, lora.export(), trainer.step)
+        result.write(run, family, bundle, trainer.result(), trainer.step)
 
 
 def _cut_off(bundle: Bundle, dataset: Dataset) -> list[Problem]:

@@ -17,14 +17,27 @@ from studio.files import sync
 from studio.language import say
 
 VERSION = 1
+AVERAGE = "average.safetensors"
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds: the adapter's tensors, the optimizer's, and plain numbers."""
+    """What a checkpoint holds: the adapter's tensors, the optimizer's, plain numbers, and the adapter's average where one is kept."""
 
     adapter: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
+    average: dict[str, Tensor] = {}  # noqa: RUF012 - never changed
+
+    @property
+    def shown(self) -> dict[str, Tensor]:
+        """The adapter as it leaves the run."""
+        return self.adapter | self.average
+
+    @property
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Its files of tensors."""
+        found = {"adapter.safetensors": self.adapter, "optimizer.safetensors": self.optimizer}
+        return found | ({AVERAGE: self.average} if self.average else {})
 
 
 def save(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
@@ -32,17 +45,17 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     target = place(folder, step)
     if target.exists() and is_whole(target):
         return target
-    size = sum(tensor.nbytes for tensors in checkpoint[:2] for tensor in tensors.values())
+    size = sum(tensor.nbytes for tensors in checkpoint.tensors.values() for tensor in tensors.values())
     part = folder / f"step-{step:06d}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _make_room(folder, size)
         _remove(part)
         part.mkdir()
-        _write(part / "adapter.safetensors", checkpoint.adapter)
-        _write(part / "optimizer.safetensors", checkpoint.optimizer)
+        for name, tensors in checkpoint.tensors.items():
+            _write(part / name, tensors)
         (part / "state.json").write_text(json.dumps({**checkpoint.state, "step": step}), encoding="utf-8")
-        names = ("adapter.safetensors", "optimizer.safetensors", "state.json")
+        names = (*checkpoint.tensors, "state.json")
         manifest = {
             "version": VERSION,
             "files": {name: {"size": (part / name).stat().st_size, "sha256": _sha256(part / name)} for name in names},
@@ -79,7 +92,8 @@ def place(folder: Path, step: int) -> Path:
 def load(path: Path) -> Checkpoint:
     """The contents of a whole checkpoint."""
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    return Checkpoint(load_file(path / "adapter.safetensors"), load_file(path / "optimizer.safetensors"), state)
+    average = load_file(path / AVERAGE) if (path / AVERAGE).exists() else {}
+    return Checkpoint(load_file(path / "adapter.safetensors"), load_file(path / "optimizer.safetensors"), state, average)
 
 
 def is_whole(path: Path) -> bool:

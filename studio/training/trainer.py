@@ -15,11 +15,13 @@ from studio.device import free_memory, memory_in_use
 from studio.errors import DivergedError
 from studio.events import Event, Progress, Sampled, Saved, Steps, Validated
 from studio.families.base import Batch, Bundle, Family, Prompt
+from studio.formats.lora import Layer
 from studio.language import say
 from studio.training import checkpoints
+from studio.training.average import Average
 from studio.training.batches import derive
 from studio.training.checkpoints import Checkpoint
-from studio.training.lora import Lora
+from studio.training.lora import Lora, records
 from studio.training.optim import Optimizer, schedule
 from studio.training.prepare import Prepared, seeded
 from studio.training.watch import Watch
@@ -54,6 +56,7 @@ class Trainer:
         parts = [({name: p for name, p in named.items() if name.startswith(part + ".")}, rates[part]) for part in self.bundle.trainable]
         scaled = self.bundle.dtype == torch.float16
         self.optimizer = Optimizer([part for part in parts if part[0]], self.bundle.device, config.weight_decay, config.max_grad_norm, scaled)
+        self.average = Average(named, config.ema_decay) if config.ema_decay else None
         self._unread: list[Tensor] = []
         self._rates: list[float] = []
         self._last_read = time.monotonic()
@@ -76,11 +79,12 @@ class Trainer:
         Refuses weights that aren't finite: DivergedError.
         """
         yield self._read(now=True)
-        state = self.lora.state()
+        self._switch(training=True)
+        state, average = self.lora.state(), self.average.state() if self.average else {}
         if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
             raise DivergedError(say("The LoRA's weights are no finite numbers any more (step {step}).", step=self.step), say("Lower learning_rate."))
         numbers = {"step": self.step, "watch": self.watch.state(), "beside": self._beside}
-        path = checkpoints.save(self.folder / "checkpoints", self.step, Checkpoint(state, self.optimizer.state(), numbers))
+        path = checkpoints.save(self.folder / "checkpoints", self.step, Checkpoint(state, self.optimizer.state(), numbers, average))
         checkpoints.prune(self.folder / "checkpoints", self.config.keep_checkpoints)
         yield [Saved(step=self.step, folder=f"checkpoints/{path.name}")]
 
@@ -88,15 +92,28 @@ class Trainer:
         """Go on from a whole checkpoint."""
         loaded = checkpoints.load(checkpoint)
         self.lora.load_state(loaded.adapter)
+        if self.average:
+            self.average.load_state(loaded.average)
         self.optimizer.load_state(loaded.optimizer)
         self.step = loaded.state["step"]
         self.watch = Watch(**loaded.state["watch"])
         self._beside |= loaded.state.get("beside") or dict.fromkeys(self._beside, self.step)
 
+    def result(self) -> dict[str, Layer]:
+        """The LoRA as files hold it, on the CPU: its average where one is kept."""
+        self._switch(training=True)
+        return records(self.lora.state() | (self.average.state() if self.average else {}), self.lora.scale)
+
+    def _switch(self, training: bool) -> None:
+        """To training, with dropout; or to what is shown: without, and the average in the weights' place."""
+        self.lora.train(training)
+        if self.average:
+            self.average.stand_in(not training)
+
     def _step(self) -> None:
         """Draw, forward and backward for each batch, one update. No number is read from the device."""
         config, first = self.config, self.step * self.config.gradient_accumulation_steps
-        self.lora.train(True)
+        self._switch(training=True)
         parts = [self.family.collate(self.data.batch(first + i, config), config) for i in range(config.gradient_accumulation_steps)]
         count = torch.stack([part["count"].sum() for part in parts]).sum()  # on the CPU: nothing is read from the device
         total = torch.zeros((), device=self.bundle.device)
@@ -112,6 +129,8 @@ class Trainer:
         self._unread.append(torch.stack([total, norm, failed]))
         self._rates.append(factor * config.learning_rate)
         self.step += 1
+        if self.average:
+            self.average.follow(self.step)
 
     def _read(self, now: bool = False) -> list[Event]:
         """The numbers of the steps since the last look, at most once a second."""
@@ -151,7 +170,7 @@ class Trainer:
     def _validate(self) -> Iterator[list[Event]]:
         """Loss on the held-out pictures, with the same noise and timesteps each time."""
         yield self._read(now=True)
-        self.lora.train(False)
+        self._switch(training=False)
         total = torch.zeros(len(BANDS), device=self.bundle.device)
         for index in self.data.held_out:
             rows = self.family.collate([self.data.held_out_row(index)], self.config)
@@ -171,7 +190,7 @@ class Trainer:
     def _sample(self) -> Iterator[list[Event]]:
         """Draw the preview prompts with the LoRA as it is."""
         yield self._read(now=True)
-        self.lora.train(False)
+        self._switch(training=False)
         texts, folder = self.config.sample_prompts, self.folder / "samples" / f"step-{self.step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         prompts = [Prompt(text, seed=derive(self.config.seed, "sample", number) % 2**32) for number, text in enumerate(texts)]

@@ -185,12 +185,46 @@ def test_a_restored_trainer_goes_on_with_the_same_bits(made, tmp_path: Path, ada
         "train_text_encoder": True,
         "conv_rank": 2,
         "caption_dropout": 0.3,
+        "ema_decay": 0.9,
     }
     whole, half = made(**settings), made(**settings)
     events(whole)
     half.restore(tmp_path / "checkpoints" / "step-000002")
     events(half)
     assert same(whole, half)
+    assert all(torch.equal(tensor, half.average.tensors[name]) for name, tensor in whole.average.tensors.items())
+
+
+def test_the_average_follows_the_weights_and_is_what_leaves_the_run(made, tmp_path: Path):
+    plain, averaged = made(), made(ema_decay=0.5)
+    expected = {name: tensor.clone() for name, tensor in averaged.lora.state().items()}
+    while averaged.step < 4:
+        averaged._step()
+        decay = min(0.5, (1 + averaged.step) / (10 + averaged.step))
+        expected = {name: decay * tensor + (1 - decay) * averaged.lora.state()[name] for name, tensor in expected.items()}
+    list(averaged.save())
+    saved = checkpoints.load(tmp_path / "checkpoints" / "step-000004")
+    for name, layer in averaged.result().items():
+        torch.testing.assert_close(layer.down, expected[f"{name}.down"])
+        torch.testing.assert_close(layer.up, expected[f"{name}.up"])
+        assert torch.equal(layer.up, saved.shown[f"{name}.up"])
+    losses = [[event.loss for event in events(trainer) if isinstance(event, Validated)] for trainer in (plain, averaged)]
+    averaged._switch(training=True)
+    assert same(plain, averaged), "it trains as without"
+    assert losses[0][-1] != losses[1][-1]
+
+
+def test_a_stop_while_the_average_is_shown_saves_the_weights(made, tmp_path: Path):
+    whole, half = made(ema_decay=0.9), made(ema_decay=0.9)
+    events(whole)
+    shown = iter(half)
+    while not half.average._stands_in or half.step < 2:
+        next(shown)
+    list(half.save())
+    again = made(ema_decay=0.9)
+    again.restore(tmp_path / "checkpoints" / "step-000002")
+    events(again)
+    assert same(whole, again)
 
 
 def test_drawing_in_between_disturbs_nothing(made):
