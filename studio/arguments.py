@@ -7,6 +7,7 @@ from pathlib import Path
 from studio import __version__, fields
 from studio.language import say
 
+PRECISIONS = ("fp16", "bf16", "fp32")
 Command = Callable[[argparse.Namespace], int | None]
 
 
@@ -81,6 +82,13 @@ def parser(words: Sequence[str], commands: Mapping[str, Command]) -> argparse.Ar
     sub = command("export")
     sub.add_argument("run", help=say("a run's id or folder"))
     sub.add_argument("--step", type=int, help=say("the checkpoint's step; the newest when absent"))
+    sub.add_argument("--format", choices=("diffusers", "kohya", "peft", "all"), help=say("for which programs; diffusers and kohya when absent"))
+    sub.add_argument("--precision", choices=PRECISIONS, help=say("bits of the numbers; 32, as they were trained, when absent"))
+    sub.add_argument(
+        "--merged", type=Path, metavar="DIR", help=say("also write the base model with the LoRA in its weights, as a new diffusers folder")
+    )
+    sub.add_argument("--pack", action="store_true", help=say("a zip to give away: file, picture, settings for A1111 and Forge, model card"))
+    sub.add_argument("--private", action="store_true", help=say("with --pack: also the folder and the tags of the pictures"))
     sub = command("inspect")
     sub.add_argument("file", type=Path, help=say("a LoRA file, made here or elsewhere"))
     sub.add_argument("--json", action="store_true", help=say("as JSON"))
@@ -161,7 +169,7 @@ def _add_lora(sub: argparse.ArgumentParser) -> None:
     for action in (merge, resize, extract):
         action.add_argument("--output", type=Path, required=True, help=say("the .safetensors file to write"))
         action.add_argument("--format", choices=("kohya", "diffusers", "both"), default="kohya", help=say("whose names the file uses [kohya]"))
-        action.add_argument("--precision", choices=("fp16", "bf16", "fp32"), help=say("bits of the numbers; as in what it is made from when absent"))
+        action.add_argument("--precision", choices=PRECISIONS, help=say("bits of the numbers; as in what it is made from when absent"))
 
 
 def _literal(text: str) -> str:

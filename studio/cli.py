@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from studio import fields
 from studio.arguments import Command, parser
 from studio.cli_data import bring, caption, check, export_dataset
-from studio.cli_lora import inspect, lora
+from studio.cli_lora import export, inspect, lora
 from studio.cli_presets import presets, recommend
 from studio.errors import InputError, StudioError
 from studio.events import Event, Progress
@@ -148,15 +148,6 @@ def sample(arguments: argparse.Namespace) -> None:
     loras = [choice(word) for word in arguments.lora]
     _sheet(arguments.base_model, loras, arguments.prompt, strengths, arguments.seed, look, arguments.output)
     print(say("Drawn: {path}", path=arguments.output))
-
-
-def export(arguments: argparse.Namespace) -> None:
-    """Write a run's LoRA files anew, of any checkpoint."""
-    from studio.results.export import export as write
-    from studio.runs import run
-
-    for path in write(run.find(arguments.run), arguments.step):
-        print(path)
 
 
 def demo(arguments: argparse.Namespace) -> None:

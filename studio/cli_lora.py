@@ -1,4 +1,4 @@
-"""The command line's part for LoRA files: look into them, put them together, make them smaller."""
+"""The command line's part for LoRA files: write a run's, look into any, put them together, make them smaller."""
 
 import argparse
 import json
@@ -13,6 +13,29 @@ if TYPE_CHECKING:
     from studio.results.lorafile import Made
 
 WIDTH = 30  # characters of the longest bar
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write a run's LoRA files anew, of any checkpoint, for whatever program; as a pack to give away, or merged into the base model."""
+    from studio.results import export as results
+    from studio.runs import result, run
+
+    found = run.find(arguments.run)
+    if arguments.private and not arguments.pack:
+        raise InputError(say("--private belongs to --pack."))
+    if arguments.pack:
+        from studio.results.card import pack
+
+        print(pack(found, arguments.step, arguments.private))
+    if arguments.merged:
+        from studio.terminal import following
+
+        with following(say("Parts")) as bar:
+            print(results.merged(found, arguments.merged, arguments.step, arguments.precision, bar))
+    if arguments.format or not (arguments.pack or arguments.merged):
+        formats = {None: result.FORMATS, "all": results.FORMATS}.get(arguments.format, (arguments.format,))
+        for path in results.export(found, arguments.step, formats, arguments.precision):
+            print(path)
 
 
 def inspect(arguments: argparse.Namespace) -> None:

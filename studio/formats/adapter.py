@@ -50,7 +50,7 @@ def write_diffusers(path: Path, layers: Mapping[str, "Layer"], names: Names, met
             layer.removeprefix(begin): lora for layer, lora in sorted(layers.items()) if layer.startswith(begin) and isinstance(lora, LoraLayer)
         }
         # A part that is left out here makes diffusers refuse the whole file when another part is there.
-        settings |= {f"{part}.{name}": value for name, value in _settings(inside).items()}
+        settings |= {f"{part}.{name}": value for name, value in peft_settings(inside).items()}
     entries, data = pack(tensors)
     notes = {**metadata, "format": "pt", KEY: json.dumps(settings, indent=2, sort_keys=True)}
     write_atomically(path, join(entries, notes, data))
@@ -84,7 +84,7 @@ def stored_alpha(path: Path, settings: Mapping[str, Any], names: Names, layer: s
     return float(alpha * math.sqrt(rank) if rslora else alpha)
 
 
-def _settings(layers: Mapping[str, "LoraLayer"]) -> dict[str, Any]:
+def peft_settings(layers: Mapping[str, "LoraLayer"]) -> dict[str, Any]:
     """PEFT's settings for the layers of one part: the most frequent rank and alpha, and by name what differs."""
     if not layers:
         return {}

@@ -19,8 +19,8 @@ from studio.formats.fingerprints import TITLES, check_lora, recognise_lora
 from studio.formats.kohya import kohya_metadata, write_kohya
 from studio.formats.lora import LoraLayer, read_lora
 from studio.language import say
+from studio.results.export import PRECISIONS, in_precision
 
-PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 FORMATS = ("kohya", "diffusers", "both")
 RESOLUTIONS = {"sd1": 512, "sd2": 768}  # what models are made for, where nothing says it; all newer ones for 1024
 
@@ -128,7 +128,7 @@ def write(made: Made, output: Path, form: str = "kohya", precision: str | None =
     if not made.layers:
         raise InputError(say("Nothing is left to write: there is no change in any layer."))
     dtype = PRECISIONS[precision] if precision else made.dtype
-    layers = {name: LoraLayer(layer.down.to(dtype), layer.up.to(dtype), layer.alpha) for name, layer in made.layers.items()}
+    layers = {name: in_precision(layer, dtype) for name, layer in made.layers.items()}
     ranks, alphas = (Counter(values).most_common(1)[0][0] for values in zip(*((layer.rank, layer.alpha) for layer in layers.values()), strict=True))
     now = datetime.now(UTC)
     facts = {

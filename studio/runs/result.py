@@ -1,6 +1,6 @@
 """What leaves a run: the LoRA as diffusers reads it, and as everyone else does."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,11 +10,27 @@ from studio.formats.kohya import kohya_metadata, write_kohya
 from studio.formats.lora import Layer
 from studio.runs.run import Run
 
+FORMATS = ("diffusers", "kohya")
 DIFFUSERS = "pytorch_lora_weights.safetensors"
 
 
-def write(run: Run, family: Family, bundle: Bundle, layers: Mapping[str, Layer], step: int) -> tuple[Path, Path]:
-    """`pytorch_lora_weights.safetensors` and `exports/<name>.safetensors` in the run's folder."""
+def write(run: Run, family: Family, bundle: Bundle, layers: Mapping[str, Layer], step: int, formats: Collection[str] = FORMATS) -> list[Path]:
+    """`pytorch_lora_weights.safetensors` and `exports/<name>.safetensors` in the run's folder; or only the one for `diffusers` or `kohya`."""
+    about, paths = metadata(run, bundle, step), places(run)
+    paths["kohya"].parent.mkdir(exist_ok=True)
+    for name, writer in (("diffusers", write_diffusers), ("kohya", write_kohya)):
+        if name in formats:
+            writer(paths[name], layers, family.names, about)
+    return [path for name, path in paths.items() if name in formats]
+
+
+def places(run: Run) -> dict[str, Path]:
+    """Where a run's files for other programs are, by format."""
+    return {"diffusers": run.folder / DIFFUSERS, "kohya": run.folder / "exports" / f"{run.name}.safetensors"}
+
+
+def metadata(run: Run, bundle: Bundle, step: int) -> dict[str, str]:
+    """What the files say of how they came about. Nothing of the data gets in, and of paths only their last part."""
     config, state = run.config, run.state
     now = datetime.now(UTC)
     facts = {
@@ -37,9 +53,4 @@ def write(run: Run, family: Family, bundle: Bundle, layers: Mapping[str, Layer],
         "base_model": config.base_model,
         "trigger_phrase": config.caption_prefix.strip(" ,") or None,
     }
-    ours, others = run.folder / DIFFUSERS, run.folder / "exports" / f"{run.name}.safetensors"
-    others.parent.mkdir(exist_ok=True)
-    metadata = kohya_metadata(facts)
-    write_diffusers(ours, layers, family.names, metadata)
-    write_kohya(others, layers, family.names, metadata)
-    return ours, others
+    return kohya_metadata(facts)

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -12,6 +13,7 @@ from studio.errors import InputError
 from studio.families.sd import StableDiffusion
 from studio.formats.lora import LoraFile, read_lora
 from studio.results.export import export
+from studio.results.generate import LoraChoice
 from studio.runs.run import Run
 
 from . import small
@@ -93,3 +95,22 @@ def test_without_a_checkpoint_it_says_what_to_do(run: Run) -> None:
 def test_on_the_command_line_it_prints_the_files(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(run.folder), "--step", "4"]) == 0
     assert [Path(line).name for line in capsys.readouterr().out.splitlines()] == ["pytorch_lora_weights.safetensors", "style.safetensors"]
+
+
+def test_other_formats_and_precisions_lie_beside(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(run.folder), "--format", "all", "--precision", "fp16"]) == 0
+    lines = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert [path.name for path in lines[:2]] == ["pytorch_lora_weights.safetensors", "style.safetensors"]
+    assert {path.name for path in lines[2:]} == {"text_encoder", "unet"}
+    layer = next(iter(read(lines[0]).layers.values()))
+    assert (layer.down.dtype, layer.alpha / layer.rank) == (torch.float16, 0.5)
+    assert (run.folder / "exports" / "style-peft" / "unet" / "adapter_config.json").is_file()
+
+
+def test_merged_into_the_base_model_it_draws_the_same(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    target = run.folder.parent / "whole"
+    assert main(["export", str(run.folder), "--merged", str(target)]) == 0
+    assert Path(capsys.readouterr().out.strip()) == target
+    together = small.picture([LoraChoice(run.folder / "pytorch_lora_weights.safetensors")])
+    assert np.abs(together - small.picture(base=str(target))).max() <= 2 / 255
+    assert main(["export", str(run.folder), "--merged", str(target)]) == 2

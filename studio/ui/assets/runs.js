@@ -205,7 +205,7 @@ async function detail(id) {
       el(
         'a',
         { class: 'btn small', href: url(id, name), download: name.split('/').pop() },
-        `↓ ${name.startsWith('exports/') ? t('for A1111, ComfyUI') : t('for diffusers')}`,
+        `↓ ${name.endsWith('.zip') ? t('pack to give away') : name.startsWith('exports/') ? t('for A1111, ComfyUI') : t('for diffusers')}`,
       ),
     ),
   );
@@ -219,7 +219,22 @@ async function detail(id) {
             { class: 'step', 'aria-label': t('Checkpoint') },
             answer.checkpoints.map(step => el('option', { value: String(step), selected: step === answer.checkpoints.at(-1) }, String(step))),
           ),
-          el('button', { type: 'button', class: 'btn small', onclick: event => write(event.target, id) }, t('Export')),
+          el(
+            'select',
+            { class: 'format', 'aria-label': t('Names for') },
+            el('option', { value: '' }, t('diffusers, A1111, ComfyUI')),
+            el('option', { value: 'all' }, t('and PEFT')),
+          ),
+          el(
+            'select',
+            { class: 'precision', 'aria-label': t('Precision') },
+            ['fp32', 'fp16', 'bf16'].map(name => el('option', {}, name)),
+          ),
+          el('button', { type: 'button', class: 'btn small', onclick: event => write(event.target, id, 'export') }, t('Export')),
+          el('span', { class: 'break' }),
+          el('small', {}, t('Or a zip with picture, settings and model card')),
+          el('label', { class: 'check soft' }, el('input', { type: 'checkbox', class: 'private' }), t('with the folder and tags of the pictures')),
+          el('button', { type: 'button', class: 'btn small', onclick: event => write(event.target, id, 'pack') }, t('Pack')),
         ]
       : []),
   );
@@ -241,9 +256,15 @@ async function detail(id) {
   };
   box.scrollIntoView({ block: 'nearest', behavior: 'smooth' });
 }
-async function write(button, id) {
+async function write(button, id, what) {
   button.disabled = true;
-  const begun = await ask('export', { run: id, step: +$('.step').value });
+  const begun = await ask(what, {
+    run: id,
+    step: +$('.step').value,
+    format: $('.format').value,
+    precision: $('.precision').value,
+    private: $('.private').checked,
+  });
   for (let state = begun; state && !state.ended;) {
     await new Promise(go => setTimeout(go, 400));
     state = await ask('task', { task: begun.task });

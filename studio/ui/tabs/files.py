@@ -99,7 +99,8 @@ def build() -> None:
 
 
 def _written(made: "Made", target: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    from studio.results.lorafile import FORMATS, PRECISIONS, write
+    from studio.results.export import PRECISIONS
+    from studio.results.lorafile import FORMATS, write
 
     form, precision = str(asked.get("format")), asked.get("precision")
     paths = write(made, target, form if form in FORMATS else FORMATS[0], precision if precision in PRECISIONS else None)

@@ -12,7 +12,7 @@ from studio.data.listing import READABLE
 from studio.errors import InputError, MachineError, StudioError
 from studio.files import write_atomically
 from studio.language import say
-from studio.runs import curves, overview, trash
+from studio.runs import curves, overview, result, trash
 from studio.runs.result import DIFFUSERS
 from studio.runs.run import Run
 from studio.ui import access, live, tasks
@@ -51,7 +51,7 @@ def about(asked: dict[str, Any]) -> dict[str, Any]:
         "files": files,
         "notes": notes.read_text(encoding="utf-8") if notes.is_file() else "",
         "settings": config,
-        "downloads": [name for name in (DIFFUSERS, f"exports/{run.name}.safetensors") if (run.folder / name).is_file()],
+        "downloads": [name for name in (DIFFUSERS, f"exports/{run.name}.safetensors", f"exports/{run.name}.zip") if (run.folder / name).is_file()],
         "checkpoints": sorted(int(path.name.removeprefix("step-")) for path in (run.folder / "checkpoints").glob("step-??????")),
     }
 
@@ -69,15 +69,29 @@ def note(asked: dict[str, Any]) -> None:
 
 def export(asked: dict[str, Any]) -> dict[str, Any]:
     """Write the LoRA files of a checkpoint, in the background."""
-    run, step = access.run(str(asked.get("run"))), asked.get("step")
+    run, step, form, precision = access.run(str(asked.get("run"))), asked.get("step"), asked.get("format"), asked.get("precision")
 
     def work(_: tasks.Progress) -> dict[str, Any]:
+        from studio.results.export import FORMATS, PRECISIONS
         from studio.results.export import export as write
 
-        write(run, step if isinstance(step, int) else None)
+        formats = FORMATS if form == "all" else result.FORMATS
+        write(run, step if isinstance(step, int) else None, formats, precision if precision in PRECISIONS else None)
         return {}
 
     return tasks.start(say("Writing the LoRA's files"), work)
+
+
+def pack(asked: dict[str, Any]) -> dict[str, Any]:
+    """Write a zip to give away, in the background: file, picture, settings, model card."""
+    run, step, private = access.run(str(asked.get("run"))), asked.get("step"), bool(asked.get("private"))
+
+    def work(_: tasks.Progress) -> dict[str, Any]:
+        from studio.results.card import pack as write
+
+        return {"file": f"exports/{write(run, step if isinstance(step, int) else None, private).name}"}
+
+    return tasks.start(say("Packing"), work)
 
 
 def delete(asked: dict[str, Any]) -> None:
@@ -135,7 +149,7 @@ ROUTES = [Route("/studio/runs/{run}/{name:path}", file)]
 
 def build() -> None:
     """Put the tab's part on the page."""
-    part("runs", [rows, chosen, about, note, export, delete, deleted, restore, purge, board, tasks.task, tasks.cancel])
+    part("runs", [rows, chosen, about, note, export, pack, delete, deleted, restore, purge, board, tasks.task, tasks.cancel])
 
 
 def _names(given: Any) -> list[str]:
