@@ -13,8 +13,9 @@ from studio import families
 from studio.config import Config
 from studio.families.base import Bundle, Prompt
 from studio.formats.adapter import write_diffusers
-from studio.formats.kohya import kohya_metadata, write_kohya
+from studio.formats.kohya import write_kohya
 from studio.formats.lora import KINDS, read_lora
+from studio.formats.metadata import kohya_metadata
 from studio.training.continuing import change, continue_from
 from studio.training.lora import Lora, attach, attach_files, weights
 

@@ -1,12 +1,11 @@
-"""LoRA files as kohya's sd-scripts write them: what A1111, Forge, ComfyUI and InvokeAI expect, with the metadata that they show."""
+"""LoRA files as kohya's sd-scripts write them: what A1111, Forge, ComfyUI and InvokeAI expect."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from studio.files import write_atomically
 from studio.formats.container import join, pack
@@ -16,43 +15,6 @@ from studio.formats.names import Names, Place
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-# What a run knows, by the names that its settings and events use → what kohya calls it.
-FIELDS = {
-    "name": "ss_output_name",
-    "run": "ss_session_id",
-    "lora_rank": "ss_network_dim",
-    "lora_alpha": "ss_network_alpha",
-    "lora_dropout": "ss_network_dropout",
-    "steps": "ss_steps",
-    "epochs": "ss_epoch",
-    "pictures": "ss_num_train_images",
-    "batch_size": "ss_total_batch_size",
-    "gradient_accumulation_steps": "ss_gradient_accumulation_steps",
-    "gradient_checkpointing": "ss_gradient_checkpointing",
-    "learning_rate": "ss_learning_rate",
-    "text_encoder_lr": "ss_text_encoder_lr",
-    "optimizer": "ss_optimizer",
-    "lr_scheduler": "ss_lr_scheduler",
-    "warmup_steps": "ss_lr_warmup_steps",
-    "max_grad_norm": "ss_max_grad_norm",
-    "seed": "ss_seed",
-    "mixed_precision": "ss_mixed_precision",
-    "snr_gamma": "ss_min_snr_gamma",
-    "noise_offset": "ss_noise_offset",
-    "caption_dropout": "ss_caption_dropout_rate",
-    "started": "ss_training_started_at",
-    "finished": "ss_training_finished_at",
-    "date": "modelspec.date",
-    "trigger_phrase": "modelspec.trigger_phrase",
-    "description": "modelspec.description",
-}
-ARCHITECTURES = {
-    ("sd1", False): "stable-diffusion-v1",
-    ("sd1", True): "stable-diffusion-v1",
-    ("sd2", False): "stable-diffusion-v2-512",
-    ("sd2", True): "stable-diffusion-v2-768-v",
-}
 
 
 def write_kohya(path: Path, layers: Mapping[str, Layer], names: Names, metadata: Mapping[str, str]) -> None:
@@ -82,38 +44,6 @@ def write_kohya(path: Path, layers: Mapping[str, Layer], names: Names, metadata:
     notes["sshs_model_hash"] = digest
     notes["sshs_legacy_hash"] = hashlib.sha256(trained[0x100000:0x110000]).hexdigest()[:8]
     write_atomically(path, join(entries, notes, data))
-
-
-def kohya_metadata(facts: Mapping[str, Any]) -> dict[str, str]:
-    """The `ss_…` and `modelspec.…` fields of a Stable Diffusion LoRA from what its run knows.
-
-    Needs `name`, `kind` ("sd1" or "sd2"), `lora_rank`, `lora_alpha`, `resolution`. Takes the keys of FIELDS (`started` and `finished`
-    in seconds since 1970, `date` as ISO 8601), `conv_rank`, `conv_alpha`, `prediction_type` and `base_model`; None means absent,
-    other keys are left out. Nothing of the data gets in, and of paths only their last part.
-    """
-    given = {key: value for key, value in facts.items() if value is not None}
-    second, velocity = given["kind"] == "sd2", given.get("prediction_type") == "v_prediction"
-    size = int(given["resolution"])
-    convolutions = {"conv_dim": given.get("conv_rank"), "conv_alpha": given.get("conv_alpha")}
-    fields: dict[str, Any] = {
-        "ss_v2": second,
-        "ss_base_model_version": ("sd_v2" if second else "sd_v1") + ("_v" if velocity else ""),
-        "ss_network_module": "networks.lora",
-        "ss_network_args": json.dumps({key: str(value) for key, value in convolutions.items() if value is not None}),
-        "ss_resolution": (size, size),
-        "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": ARCHITECTURES[given["kind"], velocity] + "/lora",
-        "modelspec.implementation": "diffusers",
-        "modelspec.title": given["name"],
-        "modelspec.resolution": f"{size}x{size}",
-        "modelspec.prediction_type": "v" if velocity else "epsilon",
-        **{field: given[key] for key, field in FIELDS.items() if key in given},
-    }
-    if "learning_rate" in given:
-        fields["ss_unet_lr"] = given["learning_rate"]
-    if "base_model" in given:
-        fields["ss_sd_model_name"] = PurePath(str(given["base_model"]).replace("\\", "/")).name
-    return {field: str(value) for field, value in sorted(fields.items())}
 
 
 def _written(layers: Mapping[str, Layer], names: Names) -> dict[str, Layer]:

@@ -16,8 +16,9 @@ from studio.families.base import Family
 from studio.formats import pieces
 from studio.formats.adapter import write_diffusers
 from studio.formats.fingerprints import TITLES, check_lora, recognise_lora
-from studio.formats.kohya import kohya_metadata, write_kohya
+from studio.formats.kohya import write_kohya
 from studio.formats.lora import LoraLayer, read_lora
+from studio.formats.metadata import kohya_metadata
 from studio.language import say
 from studio.results.export import PRECISIONS, in_precision
 

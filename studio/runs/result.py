@@ -6,8 +6,9 @@ from pathlib import Path
 
 from studio.families.base import Bundle, Family
 from studio.formats.adapter import write_diffusers
-from studio.formats.kohya import kohya_metadata, write_kohya
+from studio.formats.kohya import write_kohya
 from studio.formats.lora import Layer
+from studio.formats.metadata import kohya_metadata
 from studio.runs.run import Run
 
 FORMATS = ("diffusers", "kohya")
@@ -37,12 +38,13 @@ def metadata(run: Run, bundle: Bundle, step: int) -> dict[str, str]:
         **config.model_dump(include={"lora_dropout", "epochs", "batch_size", "gradient_accumulation_steps", "gradient_checkpointing"}),
         **config.model_dump(include={"learning_rate", "optimizer", "lr_scheduler", "warmup_steps", "max_grad_norm", "seed"}),
         **config.model_dump(
-            include={"mixed_precision", "snr_gamma", "noise_offset", "caption_dropout", "resolution", "prediction_type", "lora_rank"}
+            include={"mixed_precision", "snr_gamma", "noise_offset", "caption_dropout", "resolution", "prediction_type", "adapter", "lora_rank"}
         ),
         "text_encoder_lr": config.text_encoder_lr if config.train_text_encoder else None,
         "name": run.name,
         "run": state.id,
         "kind": bundle.facts["kind"],
+        "version": bundle.facts.get("version"),
         "lora_alpha": config.alpha,
         "conv_rank": config.conv_rank or None,
         "conv_alpha": config.alpha * config.conv_rank / config.lora_rank if config.conv_rank else None,

@@ -14,8 +14,9 @@ from studio.errors import ModelError
 from studio.formats.adapter import write_diffusers
 from studio.formats.facts import facts
 from studio.formats.inspect import Inspection, inspect
-from studio.formats.kohya import kohya_metadata, write_kohya
+from studio.formats.kohya import write_kohya
 from studio.formats.lora import LoraLayer
+from studio.formats.metadata import kohya_metadata
 
 from .sd import NAMES, POCKET, delta
 

@@ -1,6 +1,5 @@
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from studio.formats.gate import check_safetensors
-from studio.formats.kohya import kohya_metadata, write_kohya
+from studio.formats.kohya import write_kohya
 from studio.formats.lora import LoraLayer, read_lora
 
 from .conftest import outputs
@@ -162,45 +161,3 @@ def test_the_same_lora_gives_the_same_bytes(tmp_path: Path, layers: Layers) -> N
     for name, content in (("a", layers), ("b", dict(reversed(layers.items())))):
         write_kohya(tmp_path / name, content, NAMES, {"ss_x": "1", "ss_y": "2", "ss_z": "3"})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_metadata_says_what_the_training_was_and_nothing_of_the_data() -> None:
-    facts = {"name": "neon", "kind": "sd1", "lora_rank": 8, "lora_alpha": 4.0, "resolution": 512, "conv_rank": 4, "conv_alpha": 1}
-    facts |= {"base_model": "/home/me/secret/v1-5.safetensors", "train_data_dir": "/home/me/secret", "learning_rate": 2e-4, "seed": 7}
-    metadata = kohya_metadata({**facts, "snr_gamma": None, "steps": 100, "optimizer": "adamw"})
-    assert (
-        metadata
-        | {
-            "ss_v2": "False",
-            "ss_base_model_version": "sd_v1",
-            "ss_network_module": "networks.lora",
-            "ss_network_dim": "8",
-            "ss_network_alpha": "4.0",
-            "ss_output_name": "neon",
-            "ss_sd_model_name": "v1-5.safetensors",
-            "ss_resolution": "(512, 512)",
-            "ss_learning_rate": "0.0002",
-            "ss_unet_lr": "0.0002",
-            "ss_seed": "7",
-            "ss_steps": "100",
-            "ss_optimizer": "adamw",
-            "modelspec.sai_model_spec": "1.0.1",
-            "modelspec.architecture": "stable-diffusion-v1/lora",
-            "modelspec.implementation": "diffusers",
-            "modelspec.title": "neon",
-            "modelspec.resolution": "512x512",
-            "modelspec.prediction_type": "epsilon",
-        }
-        == metadata
-    )
-    assert json.loads(metadata["ss_network_args"]) == {"conv_dim": "4", "conv_alpha": "1"}
-    assert "secret" not in str(metadata)
-    assert "ss_min_snr_gamma" not in metadata
-    assert "ss_text_encoder_lr" not in metadata
-
-
-def test_sd2_with_v_prediction_is_told_apart() -> None:
-    facts = {"name": "n", "kind": "sd2", "lora_rank": 8, "lora_alpha": 8, "resolution": 768, "prediction_type": "v_prediction"}
-    metadata = kohya_metadata(facts)
-    assert (metadata["ss_v2"], metadata["ss_base_model_version"]) == ("True", "sd_v2_v")
-    assert (metadata["modelspec.architecture"], metadata["modelspec.prediction_type"]) == ("stable-diffusion-v2-768-v/lora", "v")

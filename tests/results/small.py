@@ -11,8 +11,9 @@ from PIL import Image
 from studio import families
 from studio.config import Config
 from studio.families.sd import StableDiffusion
-from studio.formats.kohya import kohya_metadata, write_kohya
+from studio.formats.kohya import write_kohya
 from studio.formats.lora import LoraLayer
+from studio.formats.metadata import kohya_metadata
 from studio.pocket import SAMPLES
 from studio.results.generate import Look, LoraChoice, Request, draw
 from studio.runs import run as shelf

@@ -8,8 +8,9 @@ from safetensors import safe_open
 
 from studio.cli import main
 from studio.errors import InputError, ModelError
-from studio.formats.kohya import kohya_metadata, write_kohya
+from studio.formats.kohya import write_kohya
 from studio.formats.lora import LoraLayer, read_lora
+from studio.formats.metadata import kohya_metadata
 from studio.results.generate import LoraChoice
 from studio.results.lorafile import write
 from studio.results.merge import merge
