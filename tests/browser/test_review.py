@@ -102,3 +102,64 @@ def test_the_report_leads_to_what_it_found_and_keeps_what_is_said(page: Any, app
     with page.expect_download() as download:
         page.click("#dataset .sheet")
     assert "| Source | my own photos |" in Path(download.value.path()).read_text()
+
+
+def test_captions_of_markup_stay_text_everywhere(page: Any, app: App, tmp_path: Path) -> None:
+    hostile = "<img src=x onerror='window.hit=1'><script>window.hit=1</script> {{7*7}} =cmd()"
+    files = pictures(tmp_path / "mine")
+    (tmp_path / "mine" / "red_car.txt").write_text(hostile)
+    page.set_input_files("#dataset input.files", [*files, str(tmp_path / "mine" / "red_car.txt")])
+    settle(page, "document.querySelectorAll('#dataset .picture').length === 4")
+    assert page.text_content("#dataset .picture[data-name='red_car.png'] .caption") == hostile
+    page.fill("#dataset .find", "cmd")
+    page.fill("#dataset .with", "<b>x</b>")
+    page.click("#dataset .replace")
+    settle(page, "document.querySelector('#dataset .preview ins') !== null")
+    assert page.text_content("#dataset .preview ins") == "<b>x</b>"
+    page.keyboard.press("Escape")
+    page.click("#dataset .picture[data-name='red_car.png'] .shot")
+    assert hostile in page.inner_text("#dataset .large p")
+    page.keyboard.press("Escape")
+    page.click("#dataset .report-open:not([disabled])")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.hit") is None
+
+
+def test_two_people_in_two_browsers_lose_no_caption(chrome: Any, page: Any, app: App, tmp_path: Path) -> None:
+    page.set_input_files("#dataset input.files", pictures(tmp_path / "mine"))
+    settle(page, "document.querySelectorAll('#dataset .picture').length === 4")
+    chosen = page.evaluate("window.studio.kept('dataset')")
+    other = chrome.new_context(viewport={"width": 1440, "height": 900}, locale="en-US").new_page()
+    other.goto(app.url)
+    other.wait_for_selector("#dataset .welcome")
+    other.evaluate("chosen => window.studio.keep('dataset', chosen)", chosen)
+    other.reload()
+    settle(other, "document.querySelectorAll('#dataset .picture').length === 4")
+
+    def write(window: Any, name: str, text: str) -> None:
+        caption = window.locator(f"#dataset .picture[data-name='{name}'] .caption")
+        caption.click()
+        caption.fill(text)
+        window.keyboard.press("Control+s")
+
+    write(page, "blue_car.png", "hers: blue")
+    write(other, "red_car.png", "his: red")
+    write(page, "green_house.png", "hers: green")
+    settle(page, "document.querySelector('#dataset .saved').textContent === 'saved'")
+    write(other, "green_house.png", "his: green")
+    other.wait_for_selector("#dataset .picture.clash .both")
+    table = Path(chosen["folder"]) / "metadata.csv"
+    assert sorted(table.read_text().splitlines()[1:]) == ["blue_car.png,hers: blue", "green_house.png,hers: green", "red_car.png,his: red"]
+    assert "his: green" in other.inner_text("#dataset .clash .both")
+    other.click("#dataset .clash .both button:has-text('Keep mine')")
+    settle(other, "document.querySelector('#dataset .saved').textContent === 'saved'")
+    other.fill("#dataset .trigger", "ohwx")
+    other.click("#dataset .first")
+    settle(other, f"{CAPTIONS}.filter(text => text.startsWith('ohwx, ')).length >= 3")
+    write(page, "blue_car.png", "hers: another blue")  # she hasn't seen the trigger yet
+    page.wait_for_selector("#dataset .picture.clash .both")
+    written = table.read_text()
+    assert "ohwx, hers: blue" in written
+    assert '"ohwx, his: green"' in written
+    assert "another blue" in page.inner_text("#dataset .clash .both")
+    other.context.close()

@@ -1,6 +1,10 @@
 """Writing captions for a folder. File names are the captioner here: what is asked for is known."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +14,7 @@ from studio.data import album, authors, captioners, captioning, edits
 from studio.data.album import Edit
 from studio.data.captioning import Job
 from studio.errors import DataError
+from tests.browser.app import ROOT
 
 ONE = captioners.Options(batch=1)
 
@@ -147,3 +152,24 @@ def test_a_torn_line_in_the_journal_is_passed_over(folder: Path) -> None:
     lines = journal.read_text().splitlines()
     assert json.loads(lines[-1])["text"] == "kitty"
     assert [one.text for one in authors.written(folder)["cat.png"]] == ["cat", "kitty"]
+
+
+def test_killed_while_it_writes_it_loses_at_most_a_batch(tmp_path: Path) -> None:
+    folder, count = tmp_path / "set", 1500
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"car {number:04}.png").touch()  # names become captions without a look at the picture
+    words = [sys.executable, str(ROOT / "studio.py"), "caption", "--input", str(folder), "--captioner", "filename", "--batch", "2", "--resume"]
+    journal = authors.place(folder) / authors.JOURNAL
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while process.poll() is None and not (journal.exists() and journal.stat().st_size > 10_000):
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    before = authors.written(folder)
+    assert 50 < len(before) < count
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert f"{count - len(before)} captions written" in done.stdout
+    assert f"{len(before)} more were written before the interruption." in done.stdout
+    assert {len(lines) for lines in authors.written(folder).values()} == {1}
+    assert [text for _, text in album.open_album(folder).rows] == ["car"] * count

@@ -69,7 +69,7 @@ function card(row) {
   );
 }
 function enlarge(row) {
-  const box = $('.large');
+  const box = $('dialog.large');
   box.querySelector('img').src = image(row.name, true);
   box.querySelector('img').alt = row.caption;
   box.querySelector('p').textContent = `${row.name} · ${row.caption}`;
