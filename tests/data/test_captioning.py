@@ -1,7 +1,6 @@
 """Writing captions for a folder. File names are the captioner here: what is asked for is known."""
 
 import json
-import os
 import subprocess
 import sys
 import time
