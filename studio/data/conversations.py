@@ -73,8 +73,14 @@ def parse_columns(text: str) -> Columns:
         if part not in PARTS or not equals or not column or part in chosen:
             raise InputError(say("--columns: {word} is not understood.", word=shown(word.strip(), CLIP)), example)
         chosen[part] = column
-    if text.strip() and not _enough(chosen):
-        raise InputError(say("--columns needs prompt and response, or messages, or text."), example)
+    return checked(chosen) if text.strip() else {}
+
+
+def checked(chosen: Columns) -> Columns:
+    """A choice of columns that makes sense. Raises InputError for another."""
+    if not _enough(chosen):
+        example = say("Write it as {example}.", example="prompt=question,response=answer")
+        raise InputError(say("Columns for prompt and response are needed, or one for messages, or one for text."), example)
     return chosen
 
 

@@ -10,7 +10,8 @@ let rows = [],
   problems = new Map(),
   general = [],
   filter = { tag: '', problem: '' },
-  described = null;
+  described = null,
+  textual = false;
 const grid = $('.grid'),
   tags_of = text =>
     text
@@ -76,6 +77,7 @@ function enlarge(row) {
   box.showModal();
 }
 function paint() {
+  if (textual) return search_texts();
   const wanted = $('.search').value.trim().toLowerCase();
   shown = rows.filter(
     row =>
@@ -95,6 +97,7 @@ function paint() {
 }
 // Cards are made as the end of the grid comes near: ten thousand of them would take seconds and half a gigabyte.
 function more() {
+  if (textual) return more_texts();
   const made = grid.children.length;
   grid.append(...shown.slice(made, made + CHUNK).map(card));
   end.unobserve($('.end'));
@@ -135,6 +138,18 @@ const KINDS = {
   'no-trigger': t('without the trigger'),
   'fused-tag': t('always with the trigger'),
   'same-caption': t('the same caption'),
+  'duplicate-row': t('the same row twice'),
+  'near-row': t('nearly the same row'),
+  'same-answer': t('one answer for many prompts'),
+  'empty-answer': t('empty answer'),
+  'empty-prompt': t('empty prompt'),
+  'empty-row': t('empty'),
+  'long-row': t('too long'),
+  'no-answer': t('no answer'),
+  'open-end': t('ends with a question'),
+  order: t('messages out of order'),
+  mixed: t('chats and plain texts'),
+  few: t('too few'),
   'near-duplicate': t('nearly the same picture'),
   blurred: t('blurred'),
   watermark: t('a constant mark'),
@@ -181,8 +196,11 @@ async function open(chosen) {
   general = [];
   keep('dataset', chosen);
   studio.emit('dataset', chosen);
+  described = null;
+  $('.report-open').disabled = true;
   $('.undo').disabled = true;
   $('.saved').textContent = '';
+  forget_texts();
   await load();
   await list();
 }
@@ -190,6 +208,7 @@ async function load() {
   $('.welcome').hidden = !!dataset;
   $('.work').hidden = !dataset;
   if (!dataset) return;
+  if (textual) return load_texts();
   const answer = await ask('rows', { name: dataset.name, stamp });
   if (!answer) {
     if (!rows.length) {
@@ -200,6 +219,8 @@ async function load() {
     }
     return;
   }
+  show_as(!!answer.texts);
+  if (textual) return load_texts();
   $('.undo').disabled = !answer.undoable;
   if (answer.same) return;
   rows = answer.rows.map(([name, caption, machine]) => ({ name, caption, machine }));
@@ -256,6 +277,7 @@ const fill = (box, state) => {
 const found_of = rows => rows.map(([file, line, message, fix, severity, kind, also], place) => ({ file, line, message, fix, severity, kind, also, place }));
 let examined = 0;
 async function examine() {
+  if (textual) return examine_texts();
   const turn = ++examined,
     begun = await ask('check', { name: dataset.name, resolution: +studio.wanted().resolution || null }, { quiet: true });
   if (!begun?.ok) return;
@@ -396,7 +418,7 @@ element.addEventListener('keydown', event => {
   }
 });
 document.addEventListener('keydown', event => {
-  if (event.key === '/' && studio.visible(element) && !event.target.closest('input, textarea, select, .caption, dialog')) {
+  if (event.key === '/' && studio.visible(element) && !event.target.closest('input, textarea, select, .caption, .said, dialog')) {
     event.preventDefault();
     $('.search').focus();
   }
@@ -412,25 +434,36 @@ function searched() {
   typing = 0;
 }
 
-// Bringing pictures in.
+// Bringing pictures and texts in.
 async function bring(files, into) {
   if (!files.length) return;
   const box = $('.copying');
   box.hidden = false;
   fill(box, { what: t('Uploading'), done: 0, total: files.length });
   const sent = await upload_files([...files]).catch(() => null);
-  const begun = sent && (await ask('bring', { files: sent, into }));
-  if (!begun) {
+  if (!sent) {
     box.hidden = true;
-    if (!sent) toast(t('The upload failed.'), { kind: 'error', fix: t('The files may be too large, or the connection was lost.') });
+    toast(t('The upload failed.'), { kind: 'error', fix: t('The files may be too large, or the connection was lost.') });
     return;
   }
+  await take(sent, into, {});
+}
+async function take(files, into, columns) {
+  const box = $('.copying'),
+    begun = await ask('bring', { files, into, columns });
+  box.hidden = !begun;
+  if (!begun) return;
   box.querySelector('.cancel').onclick = () => ask('cancel', { task: begun.task });
   const result = await follow(begun.task, state => fill(box, state));
   box.hidden = true;
   if (!result) return;
+  if (result.unknown) return ask_columns(result.unknown, chosen => take(files, into, chosen));
   if (result.left_out.length)
-    toast(t('{count} files were left out', { count: result.left_out.length }), { kind: 'warning', fix: result.left_out.join('\n'), seconds: 12 });
+    toast(t('{count} files or lines were left out', { count: result.left_out.length }), {
+      kind: 'warning',
+      fix: result.left_out.join('\n'),
+      seconds: 12,
+    });
   stamp = null;
   open({ name: result.name, folder: result.folder });
 }
@@ -469,7 +502,9 @@ document.addEventListener('drop', event => {
   event.preventDefault();
   dragging = 0;
   $('.drop').hidden = true;
-  bring([...event.dataTransfer.files], $('.work').hidden ? '' : dataset?.name || '');
+  const files = [...event.dataTransfer.files],
+    fits = files.every(file => /\.(jsonl|ndjson|json|csv|txt)$/i.test(file.name)) === textual;
+  bring(files, $('.work').hidden || !fits ? '' : dataset?.name || '');
 });
 
 // Choosing a folder.
@@ -485,7 +520,8 @@ async function browse(at) {
       ...(answer.up || answer.at ? [line(answer.up, '↑ ..')] : []),
       ...answer.folders.map(path => line(path, answer.at ? path.split('/').pop() : path)),
     );
-  box.querySelector('.pictures').textContent = answer.at ? t('{count} pictures in this folder', { count: answer.pictures }) : '';
+  const inside = !answer.pictures && answer.texts ? t('{count} files of texts in this folder', { count: answer.texts }) : null;
+  box.querySelector('.pictures').textContent = answer.at ? inside || t('{count} pictures in this folder', { count: answer.pictures }) : '';
   box.querySelector('.choose').disabled = !answer.at;
 }
 for (const button of $$('.open'))
@@ -500,13 +536,14 @@ $('.folder .at').addEventListener('keydown', event => {
     browse(event.target.value);
   }
 });
-$('.folder .choose').onclick = async () => {
-  const found = await ask('choose', { folder: $('.folder .at').value });
-  if (found) {
-    $('.folder').close();
-    open(found);
-  }
-};
+async function open_folder(folder, columns) {
+  const found = await ask('choose', { folder, columns });
+  if (!found) return;
+  $('.folder').close();
+  if (found.unknown) ask_columns(found.unknown, chosen => open_folder(folder, chosen));
+  else open(found);
+}
+$('.folder .choose').onclick = () => open_folder($('.folder .at').value, {});
 
 $('.try').onclick = async event => {
   const button = event.target;
@@ -524,7 +561,7 @@ $('.try').onclick = async event => {
 };
 $('.next').onclick = () => studio.show('presets');
 window.addEventListener('focus', () => {
-  if (dataset && studio.visible(element) && !element.querySelector('.caption:focus')) load();
+  if (dataset && studio.visible(element) && !element.querySelector('.caption:focus, .said:focus')) load();
 });
 window.addEventListener('beforeunload', () => {
   const field = element.querySelector('.caption:focus');

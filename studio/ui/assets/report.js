@@ -51,12 +51,28 @@ function finding(kind, found) {
       : null,
   );
 }
+function charts_of_pictures(about) {
+  const cropped = about.buckets.reduce((sum, bucket) => sum + bucket.cropped.length, 0);
+  return [
+    bars(t('Shorter side, pixels'), about.sides),
+    bars(t('Aspect ratio'), about.aspects),
+    bars(
+      t('Buckets: what each crop keeps'),
+      about.buckets.map(b => [`${b.width} × ${b.height} · ${Math.round(100 * b.kept)} %`, b.count]),
+      cropped ? t('{count} pictures lose more than a quarter.', { count: cropped }) : '',
+    ),
+    bars(t('Tokens in a caption'), about.tokens, about.tokens['>77'] ? t('What is beyond 77 is not read.') : ''),
+    bars(t('Frequent words'), about.words),
+    about.tags.length > 1 ? bars(t('Frequent tags'), about.tags) : null,
+  ];
+}
 $('.report-open').onclick = () => {
   if (!described) return;
   const { about, usable, pictures, captions } = described,
     kinds = new Map();
+  $('.report').classList.toggle('of-texts', textual);
   for (const p of new Set([...[...problems.values()].flat(), ...general])) kinds.set(p.kind, [...(kinds.get(p.kind) || []), p]);
-  $('.sums').textContent = t('{pictures} pictures, {captions} with a caption, {usable} to train on.', { pictures, captions, usable });
+  $('.sums').textContent = textual ? sums_of_texts(described) : t('{pictures} pictures, {captions} with a caption, {usable} to train on.', { pictures, captions, usable });
   $('.findings').replaceChildren(
     ...(kinds.size ? [...kinds].map(([kind, found]) => finding(kind, found)) : [el('div', { class: 'soft' }, t('Nothing is wrong.'))]),
   );
@@ -64,21 +80,7 @@ $('.report-open').onclick = () => {
     input.value = about.facts[input.name];
     if (input.name === 'captioning' && about.guessed) input.placeholder = about.guessed;
   }
-  const cropped = about.buckets.reduce((sum, bucket) => sum + bucket.cropped.length, 0);
-  $('.charts').replaceChildren(
-    ...[
-      bars(t('Shorter side, pixels'), about.sides),
-      bars(t('Aspect ratio'), about.aspects),
-      bars(
-        t('Buckets: what each crop keeps'),
-        about.buckets.map(b => [`${b.width} × ${b.height} · ${Math.round(100 * b.kept)} %`, b.count]),
-        cropped ? t('{count} pictures lose more than a quarter.', { count: cropped }) : '',
-      ),
-      bars(t('Tokens in a caption'), about.tokens, about.tokens['>77'] ? t('What is beyond 77 is not read.') : ''),
-      bars(t('Frequent words'), about.words),
-      about.tags.length > 1 ? bars(t('Frequent tags'), about.tags) : null,
-    ].filter(Boolean),
-  );
+  $('.charts').replaceChildren(...(textual ? charts_of_texts(about) : charts_of_pictures(about)).filter(Boolean));
   const sheet = $('.sheet');
   URL.revokeObjectURL(sheet.href);
   sheet.href = URL.createObjectURL(new Blob([about.markdown], { type: 'text/markdown' }));

@@ -1,4 +1,4 @@
-"""The Dataset tab: bring pictures in, edit captions, see what is wrong with them."""
+"""The Dataset tab: bring pictures or texts in, edit captions and conversations, see what is wrong with them."""
 
 import asyncio
 from dataclasses import asdict, replace
@@ -13,6 +13,7 @@ from studio import fields
 from studio.data import album, authors, datasets, edits
 from studio.data.datasets import Known
 from studio.data.listing import READABLE
+from studio.data.texts import UnknownColumnsError, text_files
 from studio.data.thumbnails import thumbnail
 from studio.errors import DataError, InputError, StudioError
 from studio.fields import Given
@@ -20,7 +21,7 @@ from studio.language import say
 from studio.pocket import SAMPLES, STYLES
 from studio.ui import access, tasks
 from studio.ui.parts import part
-from studio.ui.tabs import captions
+from studio.ui.tabs import captions, texts
 
 MOST_FOLDERS = 200
 
@@ -39,7 +40,12 @@ def choose(asked: dict[str, Any]) -> dict[str, Any]:
     if folder := str(asked.get("folder") or "").strip():
         path = access.path(folder)
         album.open_album(path)
-        return _named(datasets.register(path))
+        if not texts.holds_texts(path):
+            return _named(datasets.register(path))
+        try:
+            return _named(texts.copy_of(path, texts.columns_of(asked)))
+        except UnknownColumnsError as error:
+            return texts.unknown(error)
     return _named(access.dataset(str(asked.get("name"))))
 
 
@@ -54,14 +60,18 @@ def folders(asked: dict[str, Any]) -> dict[str, Any]:
         raise InputError(say("{path}: can't be read: {reason}", path=at, reason=error.strerror), say("Check the path.")) from None
     found = sorted(str(entry) for entry in entries if entry.is_dir())
     pictures = sum(entry.suffix.lower() in READABLE for entry in entries)
+    words = len(text_files([entry.name for entry in entries]))
     up = str(at.parent) if any(at.parent.is_relative_to(root) for root in access.roots()) else ""
-    return {"at": str(at), "folders": found[:MOST_FOLDERS], "up": up, "pictures": pictures}
+    return {"at": str(at), "folders": found[:MOST_FOLDERS], "up": up, "pictures": pictures, "texts": words}
 
 
 def rows(asked: dict[str, Any]) -> dict[str, Any]:
-    """Every picture's name, caption, and the captioner whose text it is. With `stamp`: nothing, where that is how it stands still."""
+    """Every picture's name, caption, and the captioner whose text it is. With `stamp`: nothing, where that is how it stands still; and nothing of
+    texts, which are asked for by the page."""
     folder = access.dataset(str(asked.get("name"))).folder
     opened = album.open_album(folder)
+    if not opened.listing.pictures and text_files(opened.listing.others):
+        return {"texts": True}
     undoable = edits.undoable(folder)
     if asked.get("stamp") == opened.stamp:
         return {"same": True, "undoable": undoable}
@@ -113,9 +123,14 @@ def bring(asked: dict[str, Any]) -> dict[str, Any]:
     into = str(asked.get("into") or "")
     if into:
         into = access.dataset(into).name
+    columns = texts.columns_of(asked)
+    kind = "texts" if len(text_files([name for name, _ in files])) == len(files) else "pictures"
 
     def work(progress: tasks.Progress) -> dict[str, Any]:
-        brought, left_out = datasets.bring(files, into or (access.mine("pictures") if access.HOUSE.demo else ""), progress)
+        try:
+            brought, left_out = datasets.bring(files, into or (access.mine(kind) if access.HOUSE.demo else ""), progress, columns)
+        except UnknownColumnsError as error:
+            return texts.unknown(error)
         return _named(brought) | {"left_out": left_out[:20]}
 
     return tasks.start(say("Copying"), work)
@@ -157,7 +172,13 @@ ROUTES = [Route("/studio/dataset/{dataset}/{name:path}", picture)]
 
 def build() -> None:
     """Put the tab's part on the page."""
-    part("dataset", [known, choose, folders, rows, *captions.ANSWERS, check, say_of, bring, try_it, tasks.task, tasks.cancel], "captions", "report")
+    part(
+        "dataset",
+        [known, choose, folders, rows, *captions.ANSWERS, *texts.ANSWERS, check, say_of, bring, try_it, tasks.task, tasks.cancel],
+        "captions",
+        "report",
+        "texts",
+    )
 
 
 def _named(found: Known) -> dict[str, Any]:
