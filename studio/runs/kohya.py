@@ -73,8 +73,11 @@ def _network(reading: Reading) -> None:
     reading.done.add("lycoris_preset")
     reading.put("lora_targets", ["attention"] if preset == "attn-only" else ["attention", "feed-forward"], asked)
     wanted = "dora" if reading.on("dora_wd") or arguments.pop("dora_wd", "").lower() == "true" else algorithm
+    factor = as_number(arguments.pop("factor", None) or reading.take("lokr_factor", "factor")) or -1
     if wanted in choices("adapter"):
         reading.put("adapter", wanted, asked)
+        if wanted == "lokr" and factor > 1:  # -1: as near to a square as can be
+            reading.put("lokr_factor", factor, "factor" if reading.says("factor") else "lokr_factor")
     elif not re.search(r"^(|lo?ra.*|standard|locon|kohya( locon)?|flux1?|sd3)$", wanted):
         reading.adapt(asked, say("{kind} can't be made here; it becomes a LoRA of the same rank.", kind=wanted))
     _convolutions(reading, arguments, bool(CONVOLVES.search(f"{module} {lora_type}".lower())))

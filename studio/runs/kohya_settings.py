@@ -136,13 +136,13 @@ SIGNS = {
 BY_DIFFUSION = frozenset({"sd", "sdxl"})
 
 _SILENT = """
-    unit factor constrain decompose_both rank_dropout_scale use_cp use_scalar use_tucker bypass_mode rescaled train_on_input save_as_bool
+    unit constrain decompose_both rank_dropout_scale use_cp use_scalar use_tucker bypass_mode rescaled train_on_input save_as_bool
     block_lr_zero_threshold huber_c huber_schedule huber_scale lr_scheduler_num_cycles lr_restart_cycles lr_scheduler_power multires_noise_discount
     noise_offset_type noise_offset_random_strength ip_noise_gamma_random_strength model_list version author train_type sample_sampler
     log_config v_pred_like_loss split_mode no_half_vae sdxl_no_half_vae cache_text_encoder_outputs_to_disk
     sdxl_cache_text_encoder_outputs flux1_cache_text_encoder_outputs flux1_cache_text_encoder_outputs_to_disk sd3_cache_text_encoder_outputs
     sd3_cache_text_encoder_outputs_to_disk enable_preview scale_v_pred_loss_like_noise_pred negative_prompts sample_width sample_height sample_cfg
-    sample_seed sample_steps caption_extension dynamo_mode lokr_factor train_norm no_token_padding
+    sample_seed sample_steps caption_extension dynamo_mode  train_norm no_token_padding
 """
 SILENT = frozenset(_SILENT.split())
 """Only means something beside other settings, or was read with them."""

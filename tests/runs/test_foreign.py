@@ -133,6 +133,8 @@ def test_a_rate_for_an_optimizer_that_isnt_there_is_none_for_ours():
         ("learning_rate = 1e-4\ntext_encoder_lr = [2e-5, 1e-5]", {"text_encoder_lr": 2e-5, "train_text_encoder": True}),
         ("learning_rate = 1e-4\ntext_encoder_lr = 0", {"learning_rate": 1e-4}),
         ('network_module = "networks.lora_flux"\nnetwork_train_unet_only = true', {"lora_targets": ["attention", "feed-forward"]}),
+        ('network_module = "lycoris.kohya"\nnetwork_args = ["algo=lokr", "factor=6"]', {"adapter": "lokr", "lokr_factor": 6}),
+        ('network_dim = 8\nnetwork_module = "lycoris.kohya"\nnetwork_args = ["dora_wd=True", "preset=attn-only"]', {"adapter": "dora"}),
         ("[general]\nflip_aug = true\n[[datasets]]\nbatch_size = 4\n[[datasets.subsets]]\nnum_repeats = 3", {"batch_size": 4, "num_repeats": 3}),
     ],
 )
