@@ -88,6 +88,9 @@ def parser(words: Sequence[str], commands: Mapping[str, Command]) -> argparse.Ar
         "--merged", type=Path, metavar="DIR", help=say("also write the base model with the LoRA in its weights, as a new diffusers folder")
     )
     sub.add_argument("--pack", action="store_true", help=say("a zip to give away: file, picture, settings for A1111 and Forge, model card"))
+    sub.add_argument(
+        "--send", type=Path, nargs="*", metavar="FOLDER", help=say("copy it to A1111, Forge or ComfyUI; the folders are given once and kept")
+    )
     sub.add_argument("--private", action="store_true", help=say("with --pack: also the folder and the tags of the pictures"))
     sub = command("inspect")
     sub.add_argument("file", type=Path, help=say("a LoRA file, made here or elsewhere"))

@@ -27,12 +27,19 @@ def export(arguments: argparse.Namespace) -> None:
         from studio.results.card import pack
 
         print(pack(found, arguments.step, arguments.private))
+    if arguments.send is not None:
+        from studio.results import sending
+
+        if arguments.send:
+            sending.remember(arguments.send)
+        for path in sending.send(found, arguments.step):
+            print(path)
     if arguments.merged:
         from studio.terminal import following
 
         with following(say("Parts")) as bar:
             print(results.merged(found, arguments.merged, arguments.step, arguments.precision, bar))
-    if arguments.format or not (arguments.pack or arguments.merged):
+    if arguments.format or not (arguments.pack or arguments.merged or arguments.send is not None):
         formats = {None: result.FORMATS, "all": results.FORMATS}.get(arguments.format, (arguments.format,))
         for path in results.export(found, arguments.step, formats, arguments.precision):
             print(path)

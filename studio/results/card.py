@@ -44,24 +44,32 @@ def pack(run: Run, step: int | None = None, private: bool = False) -> Path:
 
     Folders and tags of the training's pictures are only in it where `private` asks for them.
     """
+    target = run.folder / "exports" / f"{run.name}.zip"
+    target.parent.mkdir(exist_ok=True)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in pieces(run, step, private).items():
+            archive.writestr(name, data)
+    write_atomically(target, content.getvalue())
+    return target
+
+
+def pieces(run: Run, step: int | None = None, private: bool = False) -> dict[str, bytes]:
+    """The files of the pack by their names. Raises InputError."""
     step = export.found_step(run, step)
     family, bundle = open_base(run.config)
-    about = result.metadata(run, bundle, step) | (_private(run) if private else {})
+    about = result.metadata(run, bundle, step, _private(run) if private else None)
     name, kind = run.name, str(bundle.facts["kind"])
-    target = run.folder / "exports" / f"{name}.zip"
-    target.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         lora = Path(place) / f"{name}.safetensors"
         write_kohya(lora, export.layers(run, step), family.names, about)
         shown = preview(run, lora)
-        content = io.BytesIO()
-        with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-            archive.write(lora, lora.name)
-            archive.writestr(f"{name}.png", shown.image)
-            archive.writestr(f"{name}.json", json.dumps(settings(run, kind, shown), ensure_ascii=False, indent=4))
-            archive.writestr("README.md", card(run, kind, step, shown, private))
-        write_atomically(target, content.getvalue())
-    return target
+        return {
+            lora.name: lora.read_bytes(),
+            f"{name}.png": shown.image,
+            f"{name}.json": json.dumps(settings(run, kind, shown), ensure_ascii=False, indent=4).encode(),
+            "README.md": card(run, kind, step, shown, private).encode(),
+        }
 
 
 def settings(run: Run, kind: str, shown: Preview) -> dict[str, Any]:
@@ -153,7 +161,7 @@ def _facts(run: Run, kind: str, step: int, private: bool) -> list[tuple[str, obj
     return [*facts, (say("Run"), run.id), (say("Made with"), f"LoRA Studio {__version__}")]
 
 
-def _private(run: Run) -> dict[str, str]:
+def _private(run: Run) -> dict[str, object]:
     """The folder and the tags of the pictures, as kohya notes them."""
     config = run.config
     try:
@@ -163,7 +171,7 @@ def _private(run: Run) -> dict[str, str]:
     counted = Counter(tag for caption in captions for tag in (part.strip() for part in caption.split(",")) if tag)
     name = config.train_data_dir.name
     folder = {"n_repeats": config.num_repeats, "img_count": len(captions)}
-    return {"ss_dataset_dirs": json.dumps({name: folder}), "ss_tag_frequency": json.dumps({name: dict(counted.most_common())}, ensure_ascii=False)}
+    return {"dataset_dirs": {name: folder}, "tag_frequency": {name: dict(counted.most_common())}}
 
 
 def _strength(column: Any) -> float:

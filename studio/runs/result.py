@@ -30,8 +30,8 @@ def places(run: Run) -> dict[str, Path]:
     return {"diffusers": run.folder / DIFFUSERS, "kohya": run.folder / "exports" / f"{run.name}.safetensors"}
 
 
-def metadata(run: Run, bundle: Bundle, step: int) -> dict[str, str]:
-    """What the files say of how they came about. Nothing of the data gets in, and of paths only their last part."""
+def metadata(run: Run, bundle: Bundle, step: int, private: Mapping[str, object] | None = None) -> dict[str, str]:
+    """What the files say of how they came about. Of paths only their last part gets in, and of the data only what `private` has of it."""
     config, state = run.config, run.state
     now = datetime.now(UTC)
     facts = {
@@ -55,4 +55,4 @@ def metadata(run: Run, bundle: Bundle, step: int) -> dict[str, str]:
         "base_model": config.base_model,
         "trigger_phrase": config.caption_prefix.strip(" ,") or None,
     }
-    return kohya_metadata(facts)
+    return kohya_metadata({**facts, **(private or {})}, private is not None)

@@ -235,6 +235,18 @@ async function detail(id) {
           el('small', {}, t('Or a zip with picture, settings and model card')),
           el('label', { class: 'check soft' }, el('input', { type: 'checkbox', class: 'private' }), t('with the folder and tags of the pictures')),
           el('button', { type: 'button', class: 'btn small', onclick: event => write(event.target, id, 'pack') }, t('Pack')),
+          el('span', { class: 'break' }),
+          el('button', { type: 'button', class: 'btn small', onclick: event => send(event.target, id) }, t('Send to WebUI / ComfyUI')),
+          el(
+            'button',
+            {
+              type: 'button',
+              class: 'btn small',
+              title: t('The base model with the LoRA in its weights, in the folder for models'),
+              onclick: event => write(event.target, id, 'merged'),
+            },
+            t('Write merged model'),
+          ),
         ]
       : []),
   );
@@ -256,7 +268,7 @@ async function detail(id) {
   };
   box.scrollIntoView({ block: 'nearest', behavior: 'smooth' });
 }
-async function write(button, id, what) {
+async function write(button, id, what, more = {}) {
   button.disabled = true;
   const begun = await ask(what, {
     run: id,
@@ -264,17 +276,27 @@ async function write(button, id, what) {
     format: $('.format').value,
     precision: $('.precision').value,
     private: $('.private').checked,
+    ...more,
   });
-  for (let state = begun; state && !state.ended;) {
+  button.disabled = false;
+  if (!begun?.task) return begun;
+  button.disabled = true;
+  for (let state = begun; state && !state.ended; ) {
     await new Promise(go => setTimeout(go, 400));
     state = await ask('task', { task: begun.task });
     if (state?.failed) toast(state.failed, { kind: 'error', fix: state.fix });
     if (state?.ended && !state.failed) {
-      toast(t('Written.'));
+      toast(t('Written.'), { fix: (state.result?.sent || []).join('\n') });
       detail(id);
     }
   }
   button.disabled = false;
+}
+async function send(button, id) {
+  const answer = await write(button, id, 'send');
+  if (!answer?.folder) return;
+  const folder = prompt(t('Folder of A1111, Forge or ComfyUI, or the one for LoRA in it. It is kept.'));
+  if (folder) write(button, id, 'send', { folder });
 }
 async function read(id, name, sort) {
   const box = $('.reader'),

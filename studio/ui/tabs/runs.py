@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from studio import home
 from studio.data.listing import READABLE
 from studio.errors import InputError, MachineError, StudioError
 from studio.files import write_atomically
@@ -94,6 +95,40 @@ def pack(asked: dict[str, Any]) -> dict[str, Any]:
     return tasks.start(say("Packing"), work)
 
 
+def send(asked: dict[str, Any]) -> dict[str, Any]:
+    """Copy the LoRA to A1111, Forge or ComfyUI, in the background. A folder is taken on the own machine only: elsewhere it is set by its operator."""
+    from studio.results import sending
+
+    _refuse_in_demo()
+    run, step, folder = access.run(str(asked.get("run"))), asked.get("step"), str(asked.get("folder") or "").strip()
+    if folder:
+        if not access.HOUSE.open:
+            raise InputError(say("Who runs this studio sets the folder: python studio.py export {id} --send FOLDER", id=run.id))
+        sending.remember([Path(folder)])
+    elif not sending.folders():
+        return {"folder": True}
+
+    def work(_: tasks.Progress) -> dict[str, Any]:
+        return {"sent": [str(path) for path in sending.send(run, step if isinstance(step, int) else None)]}
+
+    return tasks.start(say("Sending"), work)
+
+
+def merged(asked: dict[str, Any]) -> dict[str, Any]:
+    """Write the base model with the LoRA in its weights below models/, in the background."""
+    _refuse_in_demo()
+    run, step, precision = access.run(str(asked.get("run"))), asked.get("step"), asked.get("precision")
+    target = home.models() / f"{run.name}-merged"
+
+    def work(progress: tasks.Progress) -> dict[str, Any]:
+        from studio.results import export
+
+        chosen = precision if precision in export.PRECISIONS else None
+        return {"sent": [str(export.merged(run, target, step if isinstance(step, int) else None, chosen, progress))]}
+
+    return tasks.start(say("Writing the merged model"), work)
+
+
 def delete(asked: dict[str, Any]) -> None:
     """Move runs to the trash."""
     for run in _several(asked.get("runs")):
@@ -149,7 +184,7 @@ ROUTES = [Route("/studio/runs/{run}/{name:path}", file)]
 
 def build() -> None:
     """Put the tab's part on the page."""
-    part("runs", [rows, chosen, about, note, export, pack, delete, deleted, restore, purge, board, tasks.task, tasks.cancel])
+    part("runs", [rows, chosen, about, note, export, pack, send, merged, delete, deleted, restore, purge, board, tasks.task, tasks.cancel])
 
 
 def _names(given: Any) -> list[str]:
@@ -184,4 +219,4 @@ def _sort(path: Path) -> str:
 
 def _refuse_in_demo() -> None:
     if access.HOUSE.demo:
-        raise InputError(say("In this demonstration there is no trash."))
+        raise InputError(say("This demonstration doesn't do that."), say("It works in a studio of your own."))
