@@ -64,8 +64,7 @@ def guess_trigger(captions: Mapping[str, str]) -> str:
         return ""
     for firsts in (Counter(_tags(text)[0] for text in filled if _tags(text)), Counter(text.split()[0].strip(",.") for text in filled)):
         first, count = firsts.most_common(1)[0] if firsts else ("", 0)
-        whole = max(len(text.split(",")[0]) for text in filled if text.startswith(first)) if first else 0
-        if count >= NEARLY_ALL * len(filled) and first.lower() not in GENERIC and whole and len(first.split()) <= 3:
+        if count >= NEARLY_ALL * len(filled) and first and first.lower() not in GENERIC and len(first.split()) <= 3:
             return first
     return ""
 

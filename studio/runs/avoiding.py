@@ -23,8 +23,10 @@ def tried(lesson: Lesson) -> str:
     match lesson.how:
         case "over-fitted":
             return say("tried in {run}: over-fitted after step {step}", run=lesson.run, step=lesson.step)
-        case "diverged":
+        case "diverged" if lesson.step:
             return say("tried in {run}: diverged after step {step}", run=lesson.run, step=lesson.step)
+        case "diverged":
+            return say("tried in {run}: diverged at once", run=lesson.run)
         case "memory":
             return say("tried in {run}: out of memory", run=lesson.run)
         case "failed":

@@ -30,6 +30,7 @@ class Recommendation:
 Chosen = Mapping[str, Recommendation]
 GB = 1e9
 PROMPTS = 3
+RAREST = 45_000
 SIDED = re.compile(
     r"\b(?:left|right|texts?|letters?|words?|writing|logos?|signs?|portraits?|persons?|people|(?:wo)?m[ae]n|girls?|boys?|\d(?:girl|boy)s?)\b"
     r"|左|右|文字|字母|标志|肖像|人物|男|女",
@@ -144,7 +145,7 @@ def pictures_of(examples: Sequence[Example], tokens: int, unreadable: int = 0, f
         cut_off=sum(length > tokens for length in _lengths(captions.values(), tokens)),
         trigger=trigger,
         triggered=len(captions) - len(wording.coverage(captions, trigger)) if trigger else 0,
-        coined=any(length > 3 for length in _lengths(trigger.split(), 0)),
+        coined=any(map(_coined, trigger.split())),
         sided=tuple(sorted({word.lower() for text in captions.values() for word in SIDED.findall(text)})),
         prompts=_prompts(captions, trigger),
     )
@@ -159,6 +160,14 @@ def _lengths(texts: Iterable[str], above: int) -> list[int]:
         return []
     tokenizer = clip.tokenizer()
     return [len(tokenizer(text).input_ids) for text in suspects]
+
+
+def _coined(word: str) -> bool:
+    """Whether CLIP's text encoder hardly knows the word: it has several tokens, or one of the rarest (they are numbered by frequency)."""
+    from studio.families import clip
+
+    tokens = clip.tokenizer()(word, add_special_tokens=False).input_ids
+    return not SIDED.fullmatch(word) and (len(tokens) > 1 or any(token > RAREST for token in tokens))
 
 
 def _prompts(captions: Mapping[str, str], trigger: str) -> tuple[str, ...]:

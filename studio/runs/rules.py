@@ -307,6 +307,9 @@ def watching(facts: Facts, chosen: Chosen) -> Iterator[Recommendation]:
     yield Recommendation("sample_prompts", list(prompts), reason)
     if facts.machine.device == "cpu" and facts.base.kind != POCKET:
         yield Recommendation("sample_steps", 0, say("Drawing takes minutes on a CPU: only at the end."))
+    elif facts.machine.device == "cpu":
+        few = _round(total / 4)
+        yield Recommendation("sample_steps", few, say("About {times} times in {steps} steps: a CPU draws slowly.", times=total // few, steps=total))
     else:
         yield Recommendation("sample_steps", every, say("With every checkpoint."))
 

@@ -46,6 +46,9 @@ def test_a_trigger_is_found_as_a_word(trigger: str, text: str, there: bool) -> N
 def test_a_trigger_that_nearly_all_captions_begin_with_is_noticed() -> None:
     assert wording.guess_trigger(DOGS) == ""  # five of six
     assert wording.guess_trigger(dict(list(DOGS.items())[:5])) == "ohwx"
+    assert wording.guess_trigger(named(*(f"Anna walks, day {number}" for number in range(5)))) == "anna walks"
+    assert wording.guess_trigger(named(*(f"Anna walks for {number} hours" for number in range(5)))) == "Anna"
+    assert wording.guess_trigger(named(*(f"Picture {number}, seen from above" for number in range(5)))) == ""
     assert wording.guess_trigger(named(*("a dog runs", "a cat", "a bird flies", "a fish", "a cow"))) == ""
 
 

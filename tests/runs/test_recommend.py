@@ -9,12 +9,13 @@ import pytest
 
 from studio import families, fields
 from studio.config import OPTIONAL, Config
+from studio.data.examples import Example
 from studio.events import Started, Validated
 from studio.fields import Given
 from studio.language import speaking
 from studio.pocket import SAMPLES
 from studio.runs import run as shelf
-from studio.runs.facts import Base, Facts, Machine, Pictures, Recommendation, base_of, gather
+from studio.runs.facts import Base, Facts, Machine, Pictures, Recommendation, base_of, gather, pictures_of
 from studio.runs.lessons import Lesson
 from studio.runs.recommend import about, config, notes, recommend
 
@@ -90,7 +91,7 @@ CASES: dict[str, tuple[Facts, dict[str, Any], dict[str, str]]] = {
     "pocket on a CPU": (
         Facts(pictures(40), POCKET, CPU),
         {"resolution": 64, "learning_rate": 2e-3, "max_steps": 190, "batch_size": 16, "lora_rank": 8, "conv_rank": 8, "weight_decay": 1e-4}
-        | {"mixed_precision": "no", "lr_scheduler": "linear", "random_flip": True, "warmup_steps": 19},
+        | {"mixed_precision": "no", "lr_scheduler": "linear", "random_flip": True, "warmup_steps": 19, "save_steps": 25, "sample_steps": 50},
         {"learning_rate": "small model", "max_steps": "40 pictures", "mixed_precision": "CPU"},
     ),
     "Stable Diffusion on a CPU": (
@@ -174,6 +175,11 @@ CASES: dict[str, tuple[Facts, dict[str, Any], dict[str, str]]] = {
         {"learning_rate": 3.3e-5},
         {"learning_rate": "Not 0.0001: tried in EXP-20261124-02: diverged after step 12"},
     ),
+    "an earlier run diverged at its first step": (
+        Facts(pictures(40), POCKET, CPU, (lesson("diverged", 0, learning_rate=3e-3),)),
+        {"learning_rate": 1e-3},
+        {"learning_rate": "tried in EXP-20261124-02: diverged at once"},
+    ),
     "an earlier run had too little memory": (
         Facts(pictures(40), SD, card(12), (lesson("memory", 0, batch_size=2, resolution=512),)),
         {"batch_size": 1, "gradient_accumulation_steps": 4, "gradient_checkpointing": False, "resolution": 512},
@@ -244,3 +250,18 @@ def test_the_sample_set_is_seen_as_it_is_and_its_earlier_runs_are_known():
         assert f"{run.id}" in (reason := named(recommend(facts))["max_steps"].reason)
         assert "过拟合" in reason
         assert "40" in about(facts)
+
+
+def test_captions_are_read_for_what_settings_depend_on():
+    def seen(*captions: str) -> Pictures:
+        return pictures_of([Example(Path(f"{n}.png"), f"{n}.png", "", (300, 200), text) for n, text in enumerate(captions)], tokens=20)
+
+    tagged = seen(
+        *(f"ohwx, 1girl, {colour} hair, long sleeves" for colour in ("red", "blue", "black", "white", "green")), "tree, sky, cloud, hill", ""
+    )
+    assert (tagged.count, tagged.captioned, tagged.usable, tagged.sizes) == (7, 6, 6, ((300, 200, 7),))
+    assert (tagged.tagged, tagged.trigger, tagged.sided) == (True, "", ("1girl",))
+    tagged = seen(*(f"ohwx, {colour} hair, long sleeves" for colour in ("red", "blue", "black", "white", "green")))
+    assert (tagged.trigger, tagged.triggered, tagged.coined, tagged.prompts[-1]) == ("ohwx", 5, True, "ohwx")
+    told = seen(*(f"Anna walks past house number {number}" for number in range(5)), "Anna " + "and then " * 20)
+    assert (told.tagged, told.trigger, told.coined, told.cut_off) == (False, "Anna", False, 1)
