@@ -72,11 +72,11 @@ def smaller(facts: Facts, chosen: Chosen) -> Iterator[Recommendation]:
 
 
 def shorter(facts: Facts, chosen: Chosen) -> Iterator[Recommendation]:
-    """Not much longer than until the best of a run that over-fitted, in pictures shown."""
+    """Not much longer than until the best of a run that over-fitted, in pictures shown; a quarter of the usual at least."""
     together = chosen["batch_size"].value * chosen["gradient_accumulation_steps"].value
     total = rules.steps(facts, chosen)
     for lesson in sorted(_of(facts, "over-fitted"), key=lambda lesson: lesson.pictures)[:1]:
-        most = max(1, math.ceil(LONGER * lesson.pictures / together))
+        most = max(1, math.ceil(LONGER * lesson.pictures / together), total // 4)
         if "max_steps" in chosen:
             key, repeats, value = "max_steps", 1, most
         else:

@@ -157,13 +157,18 @@ CASES: dict[str, tuple[Facts, dict[str, Any], dict[str, str]]] = {
     ),
     "an earlier run over-fitted": (
         Facts(pictures(40), SD, card(25.4), (lesson("over-fitted", 60, lora_rank=8, lora_dropout=0.1, batch_size=4),)),
-        {"lora_rank": 4, "lora_alpha": 4, "lora_dropout": 0.2, "epochs": 8, "num_repeats": 1},
+        {"lora_rank": 4, "lora_alpha": 4, "lora_dropout": 0.2, "epochs": 9, "num_repeats": 1},
         dict.fromkeys(("lora_rank", "epochs", "lora_dropout"), "tried in EXP-20261124-02: over-fitted after step 60"),
     ),
     "the pocket model over-fitted": (
         Facts(pictures(40), POCKET, CPU, (lesson("over-fitted", 100, batch_size=16, lora_rank=8),)),
         {"max_steps": 125, "lora_rank": 4},
         {"max_steps": "tried in EXP-20261124-02: over-fitted after step 100"},
+    ),
+    "the pocket model over-fitted almost at once": (
+        Facts(pictures(40), POCKET, CPU, (lesson("over-fitted", 10, batch_size=4, lora_rank=8),)),
+        {"max_steps": 47},
+        {"max_steps": "over-fitted after step 10"},
     ),
     "an earlier run over-fitted later than this one ends": (
         Facts(pictures(40), SD, card(25.4), (lesson("over-fitted", 3000, lora_rank=64, batch_size=4),)),
