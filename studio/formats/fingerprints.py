@@ -58,6 +58,7 @@ SIGNS = {
 
 ADAPTER = re.compile(r"lora_(down|up|A|B)\b|lora\.(down|up)\.|lora_linear_layer|\.(hada|lokr|oft)_|lora_magnitude|dora_scale")
 DOWN = re.compile(r"[._](lora_down|lora_A(\.\w+)?|lora\.down|lora_linear_layer\.down)\.weight$")
+LOKR = re.compile(r"\.lokr_w[12](_b)?$")
 
 # What the layers of a LoRA are called, with "_" for "." so that all spellings agree, and whose they are.
 LAYERS = (
@@ -100,6 +101,10 @@ def recognise_base(header: Header) -> str | None:
 def recognise_lora(header: Header) -> str | None:
     """The kind of base model that a LoRA file is made for, a key of TITLES; None: it doesn't tell, or is no LoRA."""
     downs = {DOWN.sub("", name): entry.shape for name, entry in header.tensors.items() if DOWN.search(name)}
+    for name, entry in header.tensors.items():
+        if LOKR.search(name) and len(entry.shape) > 1:  # the inputs of a Kronecker product are those of its matrices, multiplied
+            layer = LOKR.sub("", name)
+            downs[layer] = (1, downs.get(layer, (1, 1))[1] * entry.shape[1])
     if not downs:
         return None
     return _kind(downs.items()) or _written(header.metadata)

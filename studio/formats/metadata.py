@@ -66,8 +66,9 @@ def kohya_metadata(facts: Mapping[str, Any], private: bool = False) -> dict[str,
 
     Needs `name`, `kind` (a key of BASES), `lora_rank`, `lora_alpha`, `resolution`. Takes the keys of FIELDS (`started` and `finished`
     in seconds since 1970, `date` as ISO 8601), `version` (a key of VERSIONS), `conv_rank`, `conv_alpha`, `adapter` (lora, dora, lokr),
-    `prediction_type` and `base_model`; None means absent, other keys are left out. Of paths only the last part gets in. Of the data nothing
-    does, unless `private` lets `dataset_dirs` and `tag_frequency` in: {folder: {"n_repeats": …, "img_count": …}}, {folder: {tag: count}}.
+    `lokr_factor`, `prediction_type` and `base_model`; None means absent, other keys are left out. Of paths only the last part gets in. Of the
+    data nothing does, unless `private` lets `dataset_dirs` and `tag_frequency` in: {folder: {"n_repeats": …, "img_count": …}},
+    {folder: {tag: count}}.
     """
     given = {key: value for key, value in facts.items() if value is not None}
     kind, size = given["kind"], int(given["resolution"])
@@ -109,5 +110,5 @@ def _arguments(given: Mapping[str, Any], adapter: str) -> dict[str, str]:
     if adapter == "dora":
         known |= {"algo": "locon", "dora_wd": True, "wd_on_output": True}
     elif adapter == "lokr":
-        known["algo"] = "lokr"
+        known |= {"algo": "lokr", "factor": given.get("lokr_factor")}
     return {key: str(value) for key, value in known.items() if value is not None}

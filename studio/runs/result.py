@@ -38,7 +38,17 @@ def metadata(run: Run, bundle: Bundle, step: int, private: Mapping[str, object] 
         **config.model_dump(include={"lora_dropout", "epochs", "batch_size", "gradient_accumulation_steps", "gradient_checkpointing"}),
         **config.model_dump(include={"learning_rate", "optimizer", "lr_scheduler", "warmup_steps", "max_grad_norm", "seed"}),
         **config.model_dump(
-            include={"mixed_precision", "snr_gamma", "noise_offset", "caption_dropout", "resolution", "prediction_type", "adapter", "lora_rank"}
+            include={
+                "mixed_precision",
+                "snr_gamma",
+                "noise_offset",
+                "caption_dropout",
+                "resolution",
+                "prediction_type",
+                "lora_rank",
+                "adapter",
+                "lokr_factor",
+            }
         ),
         "text_encoder_lr": config.text_encoder_lr if config.train_text_encoder else None,
         "name": run.name,

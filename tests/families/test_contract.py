@@ -1,7 +1,7 @@
 """What every family owes to trainer, exports and drawing, tried on a small model of each."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from studio.config import Config
 from studio.families.base import Batch, Bundle, Family, Picture, Prompt, Row
 from studio.formats.adapter import write_diffusers
 from studio.formats.kohya import write_kohya
-from studio.formats.lora import LoraLayer, read_lora
+from studio.formats.lora import KINDS, Layer, LoraLayer, read_lora
 from studio.formats.metadata import kohya_metadata
 from studio.training.lora import Lora, attach, attach_files, weights
 
@@ -151,7 +151,26 @@ def test_each_export_comes_back_unchanged(format: str, tmp_path: Path, family: F
         assert torch.equal(found.up * found.alpha / found.rank, layer.up * layer.alpha / layer.rank)
 
 
-def write_lora(format: str, path: Path, layers: dict[str, LoraLayer], family: Family) -> None:
+@pytest.mark.parametrize("format", ["diffusers", "kohya"])
+@pytest.mark.parametrize("adapter", ["dora", "lokr"])
+def test_another_kind_of_adapter_has_the_same_loss_in_a_fresh_model(
+    adapter: str, format: str, tmp_path: Path, family: Family, bundle: Bundle, config: Config, model: tuple[str, str], fresh: Fresh
+) -> None:
+    settings = config.model_copy(update={"adapter": adapter})
+    lora, path = attach(bundle, family.targets(bundle, settings), settings), tmp_path / "a.safetensors"
+    rng = torch.Generator().manual_seed(1)
+    for parameter in lora.parameters().values():
+        parameter.data.add_(torch.empty_like(parameter).uniform_(-0.1, 0.1, generator=rng))
+    batch = drawn(family, fresh(*model), config)
+    expected, plain = family.loss(bundle, batch), family.loss(fresh(*model), batch)
+    write_lora(format, path, lora.export(), family)
+    other = fresh(*model)
+    attach_files(other, [read_lora(path, family.names, weights(other), KINDS).all])
+    assert torch.allclose(family.loss(other, batch), expected, rtol=1e-5)
+    assert not torch.allclose(plain, expected, rtol=1e-4)
+
+
+def write_lora(format: str, path: Path, layers: Mapping[str, Layer], family: Family) -> None:
     if format == "diffusers":
         write_diffusers(path, layers, family.names, {})
     else:

@@ -75,6 +75,13 @@ def test_a_lora_tells_what_it_is_made_for(kind: str, name: str, shape: tuple[int
     assert recognise_base(header({name: shape})) is None
 
 
+def test_a_lokr_tells_it_by_the_product_of_its_matrices() -> None:
+    layer = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+    whole = {f"{layer}.lokr_w1": (8, 8), f"{layer}.lokr_w2": (40, 96)}
+    parted = {f"{layer}.lokr_w1": (8, 8), f"{layer}.lokr_w2_a": (40, 4), f"{layer}.lokr_w2_b": (4, 128)}
+    assert [recognise_lora(header(shapes)) for shapes in (whole, parted)] == ["sd1", "sd2"]
+
+
 def test_what_the_layers_leave_open_the_metadata_tell() -> None:
     plain = {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight": (8, 1280)}
     assert recognise_lora(header(plain)) is None

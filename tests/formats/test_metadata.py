@@ -75,7 +75,8 @@ def test_other_adapters_name_the_program_that_they_come_from() -> None:
     metadata = kohya_metadata({**PLAIN, "kind": "sdxl", "adapter": "dora"})
     assert metadata["ss_network_module"] == "lycoris.kohya"
     assert json.loads(metadata["ss_network_args"]) == {"algo": "locon", "dora_wd": "True", "wd_on_output": "True"}
-    assert json.loads(kohya_metadata({**PLAIN, "kind": "sdxl", "adapter": "lokr"})["ss_network_args"]) == {"algo": "lokr"}
+    metadata = kohya_metadata({**PLAIN, "kind": "sdxl", "adapter": "lokr", "lokr_factor": 8})
+    assert json.loads(metadata["ss_network_args"]) == {"algo": "lokr", "factor": "8"}
     assert kohya_metadata({**PLAIN, "kind": "flux"})["ss_network_module"] == "networks.lora_flux"
 
 

@@ -75,6 +75,17 @@ def test_scales():
     assert scale_of(config()) == 1
 
 
+@pytest.mark.parametrize("kind", ["lora", "dora", "lokr"])
+def test_files_say_rslora_with_alpha(kind):
+    settings = config(adapter=kind, lora_rank=9, lora_alpha=6.0, conv_rank=4, use_rslora=True)
+    base = bundle()
+    exported = attach(base, families.get("sd").targets(base, settings), settings).export()
+    found = {
+        layer.alpha / (layer.w2.shape[1] if kind == "lokr" else layer.rank) for layer in exported.values() if kind != "lokr" or layer.w2_b is not None
+    }
+    assert found == {2.0}
+
+
 def test_ranks_follow_the_last_pattern_that_fits():
     settings = config(
         lora_alpha=2.0, conv_rank=2, rank_pattern={"unet.down_blocks": 3, "attn?.to_q": 5, "down_blocks.0": 6, "*.to_q": 7, "mid_block": 1}
