@@ -88,7 +88,8 @@ def shorter(facts: Facts, chosen: Chosen) -> Iterator[Recommendation]:
             times = say("Each picture is shown {times} times in all.", times=repeats * value) if key == "epochs" else chosen["num_repeats"].reason
             yield replace(chosen["num_repeats"], value=repeats, reason=times)
         else:
-            yield replace(chosen[key], reason=f"{chosen[key].reason} {say('It is shorter than what was {tried}.', tried=tried(lesson))}")
+            besides = say("It is shorter than what was {tried}.", tried=tried(lesson))
+            yield replace(chosen[key], reason=say("{one} {two}", one=chosen[key].reason, two=besides))
 
 
 def slower(facts: Facts, chosen: Chosen) -> Iterator[Recommendation]:

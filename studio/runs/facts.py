@@ -59,8 +59,8 @@ class Pictures:
 
     @property
     def usable(self) -> int:
-        """How many are trained on: those with a caption, or all where none has one."""
-        return self.captioned or self.count
+        """How many are trained on: those with a caption, or all where most have none."""
+        return self.captioned if 2 * self.captioned >= self.count else self.count
 
 
 @dataclass(frozen=True)

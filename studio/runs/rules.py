@@ -78,9 +78,14 @@ def texts(facts: Facts, _: Chosen) -> Iterator[Recommendation]:
         yield Recommendation("missing_captions", "empty", say("No picture has a caption. With captions it would learn to tell things apart."))
         yield Recommendation("caption_dropout", 0.0, say("There are no captions to leave out."))
         return
-    if missing:
+    if pictures.usable == pictures.captioned < count:
         reason = say("{missing} of {count} pictures have no caption: they are left out until they have one.", missing=missing, count=count)
         yield Recommendation("missing_captions", "skip", reason)
+    elif missing:
+        reason = say(
+            "{missing} of {count} pictures have no caption: too many to leave out, they are trained without one.", missing=missing, count=count
+        )
+        yield Recommendation("missing_captions", "empty", reason)
     if pictures.usable < FEW:
         reason = say(
             "{count} captions come again and again: without them in a tenth of the steps they aren't learned by heart.", count=pictures.captioned
@@ -159,7 +164,7 @@ def batches(facts: Facts, chosen: Chosen) -> Iterator[Recommendation]:
         wanted = f"{memory(base.kind, chosen['resolution'].value, 1, True, machine.precision):.1f}"
         reason = say("{side} would take about {need} GB, {free} are free.", side=chosen["resolution"].value, need=wanted, free=free)
         yield Recommendation("resolution", side, reason)
-    yield Recommendation("batch_size", batch, f"{why} {room}" if batch == most else room)
+    yield Recommendation("batch_size", batch, say("{one} {two}", one=why, two=room) if batch == most else room)
     reason = say("{batch} × {times}: each step averages {together} pictures.", batch=batch, times=together // batch, together=together)
     yield Recommendation("gradient_accumulation_steps", together // batch, reason)
     if checkpointed:

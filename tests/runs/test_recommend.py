@@ -134,6 +134,11 @@ CASES: dict[str, tuple[Facts, dict[str, Any], dict[str, str]]] = {
         {"missing_captions": "skip", "bad_images": "skip"},
         {"missing_captions": "4 of 40", "bad_images": "1"},
     ),
+    "most without a caption": (
+        Facts(pictures(40, captioned=10), SD, card(12)),
+        {"missing_captions": "empty", "epochs": 18},
+        {"missing_captions": "30 of 40", "epochs": "40"},
+    ),
     "SD 2 at 768, 12 GB": (Facts(pictures(40), SD2, card(12.9)), {"resolution": 768, "batch_size": 2}, {"batch_size": "24 GB"}),
     "SDXL, 12 GB": (
         Facts(pictures(40, (1200, 1200)), SDXL, card(12.9)),
