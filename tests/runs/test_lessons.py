@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from studio import fields
+from studio.cli import main
 from studio.errors import DivergedError, NoMemoryError
 from studio.events import Started, Steps, Validated
 from studio.fields import Given
+from studio.pocket import SAMPLES
 from studio.runs import run as shelf
 from studio.runs.lessons import Likeness, learned, overfitted_after
 from studio.runs.run import Run
@@ -123,3 +125,10 @@ def test_a_run_that_cant_be_read_hides_no_other(like: Likeness):
     over(made(like.folder))
     (made(like.folder).folder / "config.yaml").write_text("lora_rank: [")
     assert len(taught(like)) == 1
+
+
+def test_a_training_that_diverges_teaches_that_it_did(like: Likeness):
+    words = ["--max_steps", "9", "--resolution", "32", "--validation_steps", "0", "--threads", "1", "--learning_rate", "10000"]
+    assert main(["train", "--base_model", "pocket", "--train_data_dir", str(SAMPLES / "gameboy"), *words]) == 4
+    (lesson,) = learned(shelf.listed(), replace(like, folder=SAMPLES / "gameboy"))
+    assert (lesson.how, lesson.same, lesson.config.learning_rate) == ("diverged", True, 10000)
