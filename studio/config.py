@@ -12,6 +12,7 @@ ALIASES = {"network_alpha": "lora_alpha"}
 TASKS = {"sd": "image-generation", "llm": "text-generation"}
 OPTIONAL = frozenset(  # not for each family
     {"prediction_type", "zero_terminal_snr", "snr_gamma", "noise_offset", "train_text_encoder", "text_encoder_lr", "conv_rank"}
+    | {"masked_loss", "unmasked_weight"}
 )
 USUAL = {"learning_rate": (1e-7, 1e-2), "text_encoder_lr": (1e-8, 1e-2), "lora_rank": (1, 256), "noise_offset": (0.0, 0.2)}
 BLANK = re.compile(r"\[[a-z]+\]")
@@ -164,6 +165,10 @@ class Loss(Settings):
     """Min-SNR weighting: evens out the timesteps. 5 is usual; off when absent."""
     noise_offset: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Shifts the noise of whole channels, for very dark or very bright pictures. 0.03 to 0.1 is usual."""
+    masked_loss: bool = False
+    """Learn only where masks are white: grey pictures of the same names in a folder masks, or NAME.mask.png, or the pictures' transparency."""
+    unmasked_weight: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How much that which is masked counts. 0.1 when absent, so that the rest of a picture still fits it; 0: nothing is learned there."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """How much of a running average of the LoRA each step leaves; that is what is measured, drawn and exported. 0: off. 0.99 suits short runs."""
 
@@ -197,6 +202,8 @@ class Config(Running, Loss, Optimisation, Adapter, Data, Model):  # pydantic gat
     def _consistent(self) -> "Config":
         if self.keep_tokens and not self.shuffle_tags:
             raise ValueError(say("keep_tokens: only means something together with shuffle_tags: true."))
+        if self.unmasked_weight is not None and not self.masked_loss:
+            raise ValueError(say("unmasked_weight: only means something together with masked_loss: true."))
         if self.text_encoder_lr is not None and not self.train_text_encoder:
             raise ValueError(say("text_encoder_lr: only means something together with train_text_encoder: true."))
         if self.lokr_factor is not None and self.adapter != "lokr":

@@ -41,16 +41,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight pictures of two shapes with tags, the same with faults, other captions, another base model and a LoRA."""
     folder = tmp_path_factory.mktemp("settings")
     lines = ["file_name,text"]
-    for kind in ("pictures", "bad", "silent"):
-        (folder / kind).mkdir()
+    for kind in ("pictures", "bad", "silent", "masked/masks"):
+        (folder / kind).mkdir(parents=True)
     for number, path in enumerate(sorted((SAMPLES / "gameboy").glob("*.png"))[:8]):
         with Image.open(path) as opened:
             picture = opened.convert("RGB").resize((64, 64)).crop((0, 16, 64, 48) if number % 2 else (0, 0, 64, 64))
-        for kind in ("pictures", "bad", "silent"):
+        for kind in ("pictures", "bad", "silent", "masked"):
             picture.save(folder / kind / path.name)
+        Image.linear_gradient("L").save(folder / "masked" / "masks" / path.name)
         lines.append(f'{path.name},"{path.stem}, green, pixels, small"')
     text = "\n".join(lines) + "\n"
-    for kind in ("pictures", "bad"):
+    for kind in ("pictures", "bad", "masked"):
         (folder / kind / "metadata.csv").write_text(text)
     (folder / "bad" / "metadata.csv").write_text(text + "broken.png,nothing\n")
     (folder / "bad" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -105,6 +106,7 @@ def _run(settings: dict[str, Any]) -> Outcome:
     }
 
 
+MASKED = {"train_data_dir": "masked", "masked_loss": True}
 # setting → (what is seen, how it is set, what it is beside)
 SEEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "base_model": ("layers", {"base_model": "tiny"}, {}),
@@ -154,6 +156,8 @@ SEEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "zero_terminal_snr": ("losses", {"zero_terminal_snr": True}, {}),
     "snr_gamma": ("losses", {"snr_gamma": 1.0}, {}),
     "noise_offset": ("losses", {"noise_offset": 0.2}, {}),
+    "masked_loss": ("losses", {"train_data_dir": "masked", "masked_loss": True}, {"train_data_dir": "masked"}),
+    "unmasked_weight": ("losses", MASKED | {"unmasked_weight": 0.5}, MASKED),
     "ema_decay": ("weights", {"ema_decay": 0.9}, {}),
     "output_dir": ("folder", {"output_dir": "out"}, {}),
     "save_steps": ("saved", {"save_steps": 1}, {}),

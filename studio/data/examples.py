@@ -10,10 +10,11 @@ from pathlib import Path
 
 from studio.config import Config
 from studio.data.captions import SIDECARS, Captions, joined, read_captions
-from studio.data.images import Look, examine
+from studio.data.images import Look, examine, is_transparent
 from studio.data.importing import archive_findings, open_folder
 from studio.data.listing import Listing, scan
 from studio.data.looks import Looks
+from studio.data.masks import Mask, masks_missing, masks_unused, other_shape
 from studio.data.problems import FaultyDataError, Problem, Severity, shown
 from studio.data.sameness import kept_apart, same_content
 from studio.language import say
@@ -29,7 +30,7 @@ class Example:
     """One picture and its text, ready to be encoded.
 
     `name` is relative to the dataset's folder; `content` is the sha256 of the file's bytes in hex; `size` is width and height
-    with the picture upright; `caption` has caption_prefix and caption_suffix on it.
+    with the picture upright; `caption` has caption_prefix and caption_suffix on it; `mask` says where it is learned from, None: everywhere.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Example:
     content: str
     size: tuple[int, int]
     caption: str
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,12 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the pictures' bytes and the captions, in order: other names or folders change nothing."""
+        """sha256 over the pictures' bytes, the captions and masks, in order: other names or folders change nothing."""
         total = hashlib.sha256()
         for example in self.examples:
             text = hashlib.sha256(example.caption.encode("utf-8", "surrogatepass")).hexdigest()
-            total.update(f"{example.content} {text}\n".encode())
+            mask = f" {example.mask.identity}" if example.mask else ""
+            total.update(f"{example.content} {text}{mask}\n".encode())
         return total.hexdigest()
 
 
@@ -100,11 +103,12 @@ def survey(config: Config, progress: Progress = unwatched, extract_to: Path | No
     wanted = [name for name in names if config.missing_captions != "skip" or captions.texts.get(name)]
     known = Looks.of(folder) if remember else None
     looks, unreadable = _examine(folder, wanted, config, progress, known)
+    masks, at_fault = _masks(folder, {name: mask for name, mask in listing.masks.items() if mask not in captions.texts}, looks, config, progress)
     examples = tuple(
-        Example(folder / name, name, look.content, look.size, joined(config.caption_prefix, captions.texts.get(name, ""), config.caption_suffix))
-        for name, look in looks.items()
+        Example(folder / name, name, looks[name].content, looks[name].size, _caption(config, captions.texts.get(name, "")), mask)
+        for name, mask in masks.items()
     )
-    problems += unreadable
+    problems += [*unreadable, *at_fault]
     problems += [_animated(name) for name, look in looks.items() if look.animated]
     problems += kept_apart(names)
     problems += same_content([(example.name, example.content, example.caption) for example in examples])
@@ -178,6 +182,28 @@ def _examine(folder: Path, names: Sequence[str], config: Config, progress: Progr
     if problems and severity == "error":
         problems[0] = replace(problems[0], fix=f"{problems[0].fix} {say('Or set bad_images: skip.')}")
     return looks, problems
+
+
+def _masks(
+    folder: Path, files: Mapping[str, str], looks: Mapping[str, Look], config: Config, progress: Progress
+) -> tuple[dict[str, Mask | None], list[Problem]]:
+    """The mask of each picture that can be trained on: a file, else its alpha channel, else None; None for all without masked_loss."""
+    if not config.masked_loss:
+        return dict.fromkeys(looks), masks_unused(folder, len(files))
+    seen, problems = _examine(folder, sorted(set(files.values())), config.model_copy(update={"resolution": None}), progress, None)
+    found: dict[str, Mask | None] = {}
+    for name, look in looks.items():
+        file = files.get(name)
+        if file is None:
+            found[name] = Mask(folder / name, look.content, alpha=True) if is_transparent(folder / name) else None
+        elif file in seen:
+            found[name] = Mask(folder / file, seen[file].content)
+            problems += other_shape(file, seen[file].size, look.size)
+    return found, [*problems, *masks_missing(folder, found)]
+
+
+def _caption(config: Config, text: str) -> str:
+    return joined(config.caption_prefix, text, config.caption_suffix)
 
 
 def _without_caption(config: Config, names: Iterable[str], captions: Captions, listing: Listing) -> list[Problem]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 from studio.data import likeness, sharpness
 from studio.data.problems import FaultyDataError, Problem, shown
@@ -97,17 +97,37 @@ def examine(path: Path, resolution: int | None = None, closely: bool = False) ->
 def load(path: Path) -> Image.Image:
     """The picture (its first frame) as 8-bit RGB: upright, its colour profile turned into sRGB (a broken one is ignored),
     16 bits scaled down, transparency laid on white. Raises FaultyDataError when it can't be decoded."""
+    colours, alpha, profile, orientation = _decoded(path)
+    return _upright(_flat(_in_srgb(colours, profile), alpha), orientation)
+
+
+def load_mask(path: Path, alpha: bool = False) -> Image.Image:
+    """A mask as 8 bits of grey, upright: how light the picture is, black where it is transparent; or only how opaque it is, with `alpha`.
+    Raises FaultyDataError when it can't be decoded."""
+    colours, opacity, _, orientation = _decoded(path)
+    mask: Image.Image = Image.new("L", colours.size, 255) if alpha else _in_srgb(colours, None).convert("L")
+    return _upright(ImageChops.multiply(mask, opacity) if opacity else mask, orientation)
+
+
+def is_transparent(path: Path) -> bool:
+    """Whether a picture has an alpha channel, from its header. Raises FaultyDataError when that can't be read."""
+    try:
+        with path.open("rb") as file, _opened(path, file) as image:
+            return bool(image.has_transparency_data)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _decoded(path: Path) -> tuple[Any, Any, bytes | None, int]:
+    """Colours, alpha channel or None, colour profile and orientation of the first frame."""
     try:
         with path.open("rb") as file, _opened(path, file) as image:
             _refuse_shape(path, image.size, None)
             _decode(path, image)
-            profile = image.info.get("icc_profile")
-            orientation = _orientation(image)
-            colours, alpha = _parts(path, image)
+            profile, orientation = image.info.get("icc_profile"), _orientation(image)
+            return *_parts(path, image), profile, orientation
     except OSError as error:
         raise _unreadable(path, error) from None
-    picture = _in_srgb(colours, profile)
-    return _upright(_flat(picture, alpha), orientation)
 
 
 def _grey(path: Path, image: Any) -> Image.Image:

@@ -2,8 +2,8 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -13,15 +13,19 @@ from studio.language import say
 READABLE = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif"})
 UNREADABLE = frozenset({".heic", ".heif", ".svg", ".svgz", ".eps", ".jxl", ".jp2", ".psd", ".cr2", ".nef", ".arw", ".dng"})
 """Meant as pictures too: they are named in a message instead of being passed over."""
+MASKS = "masks"
+MASK_ENDINGS = (".mask", "-masklabel")
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Names below a folder, with `/` between parts and sorted. Hidden files and `__MACOSX` are left out."""
+    """Names below a folder, with `/` between parts and sorted. Hidden files and `__MACOSX` are left out. `masks` are the masks of pictures,
+    by the picture's name; they are among the others."""
 
     pictures: tuple[str, ...]
     others: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
+    masks: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> str | None:
         """The file that a metadata file means by `name`: exactly that, else the only one that is the same text in Unicode."""
@@ -61,8 +65,24 @@ def scan(folder: Path) -> Listing:
     names = sorted(_walk(folder, "", problems))
     meant = READABLE | UNREADABLE
     pictures = tuple(name for name in names if PurePosixPath(name).suffix.lower() in meant)
-    others = tuple(name for name in names if PurePosixPath(name).suffix.lower() not in meant)
-    return Listing(pictures, others, tuple(problems))
+    masks = _masks(pictures)
+    pictures = tuple(name for name in pictures if name not in set(masks.values()))
+    others = tuple(sorted({*names} - {*pictures}))
+    return Listing(pictures, others, tuple(problems), masks)
+
+
+def _masks(pictures: Sequence[str]) -> dict[str, str]:
+    """Picture → its mask: a picture of the same name in a folder masks/ beside it or at the top, or called NAME.mask.png, NAME-masklabel.png."""
+    stems: dict[str, str] = {}
+    for name in pictures:
+        stems.setdefault(str(PurePosixPath(name).with_suffix("")), name)
+    found: dict[str, str] = {}
+    for name in pictures:
+        stem = PurePosixPath(name).with_suffix("")
+        places = (stem.parent / MASKS / stem.name, MASKS / stem, *(f"{stem}{ending}" for ending in MASK_ENDINGS))
+        if mask := next((stems[str(place)] for place in places if str(place) in stems), None):
+            found[name] = mask
+    return {name: mask for name, mask in found.items() if name not in set(found.values())}
 
 
 def _walk(folder: Path, below: str, problems: list[Problem]) -> Iterator[str]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+SETTINGS = frozenset({"masked_loss", "unmasked_weight"})
+"""What means something for every image family."""
+
 
 def pixels(images: "Sequence[Image]") -> "Tensor":
     """RGB pictures of one size → [B, 3, H, W] in -1..1, float32."""
@@ -55,10 +58,16 @@ def stack(rows: Sequence[Row]) -> Batch:
 
 
 def mean_square(said: "Tensor", batch: Batch) -> "Tensor":
-    """Mean square error against `target`, times `weight`: [B] in float32."""
+    """Mean square error against `target`, times `mask` [B, 1, h, w] where there is one, times `weight`: [B] in float32.
+
+    The mean is over all of the picture: each place that is learned counts the same, however much of its picture is masked.
+    """
     from torch.nn import functional as F
 
-    return F.mse_loss(said.float(), batch["target"], reduction="none").mean((1, 2, 3)) * batch["weight"]
+    errors = F.mse_loss(said.float(), batch["target"], reduction="none")
+    if "mask" in batch:
+        errors = errors * batch["mask"]
+    return errors.mean((1, 2, 3)) * batch["weight"]
 
 
 def cumulative_alphas(scheduler: dict[str, Any], zero_terminal: bool = False) -> "Tensor":

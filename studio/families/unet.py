@@ -21,7 +21,9 @@ TARGETS = {
 }
 CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv")
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
-SETTINGS = frozenset({"prediction_type", "zero_terminal_snr", "snr_gamma", "noise_offset", "train_text_encoder", "text_encoder_lr", "conv_rank"})
+SETTINGS = diffusion.SETTINGS | frozenset(
+    {"prediction_type", "zero_terminal_snr", "snr_gamma", "noise_offset", "train_text_encoder", "text_encoder_lr", "conv_rank"}
+)
 
 
 def facts(source: Source, title: str) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from studio.errors import InputError
 from studio.families.base import Bundle, Family
 from studio.language import say
 
+UNMASKED = 0.1
+
 
 def open_base(config: Config) -> tuple[Family, Bundle]:
     """The family and the base model of a config, nothing of it in memory yet."""
@@ -55,6 +57,8 @@ def complete(config: Config) -> Config:
             say("zero_terminal_snr: pure noise says nothing of the noise in it, so a model that predicts noise can't learn from it."),
             say("Take it out, or set prediction_type: v_prediction for a base model that predicts the velocity."),
         )
+    if config.masked_loss:
+        found["unmasked_weight"] = UNMASKED if config.unmasked_weight is None else config.unmasked_weight
     if config.train_text_encoder:
         found["text_encoder_lr"] = config.text_encoder_lr or config.learning_rate / 2
     if config.adapter == "lokr":

@@ -1,12 +1,12 @@
 """From examples to rows in memory: every picture and every text is encoded once, kept on disk by content, and found there the next time."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from PIL.Image import Image, Transpose
@@ -20,6 +20,7 @@ from studio.families.base import Bundle, Family, Picture, Row
 from studio.language import say
 from studio.training.batches import Batches, derive
 from studio.training.cache import RowCache, key
+from studio.training.masks import View
 
 VARIANTS = 8  # how many orders of a caption's tags are encoded when they are shuffled
 ON_GPU_AT_ONCE = 8
@@ -27,10 +28,11 @@ ON_GPU_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Shown:
-    """How an example can be shown: its bucket, its pictures (as it is, and mirrored), and its texts (by variant)."""
+    """How an example can be shown: its bucket, its views (as it is, and mirrored: a picture, and its mask where masks count), and its texts
+    (by variant)."""
 
     bucket: tuple[int, int]
-    pictures: tuple[str, ...]
+    views: tuple[tuple[str, ...], ...]
     texts: tuple[str, ...]
 
 
@@ -54,12 +56,24 @@ class Prepared:
     def held_out_row(self, index: int) -> Row:
         """An example as validation sees it: always the same."""
         shown = self.shown[index]
-        return {**self.rows[shown.pictures[0]], **self.rows[shown.texts[0]]}
+        return self._joined(*shown.views[0], shown.texts[0])
 
     def _row(self, index: int, rng: Random, config: Config) -> Row:
         shown = self.shown[index]
-        picture, text, dropped = rng.choice(shown.pictures), rng.choice(shown.texts), rng.random() < config.caption_dropout
-        return {**self.rows[picture], **self.rows[self.empty if dropped else text]}
+        view, text, dropped = rng.choice(shown.views), rng.choice(shown.texts), rng.random() < config.caption_dropout
+        return self._joined(*view, self.empty if dropped else text)
+
+    def _joined(self, *names: str) -> Row:
+        return {part: tensor for name in names for part, tensor in self.rows[name].items()}
+
+
+@dataclass
+class _Wanted:
+    """What rows are to be made of, by their names."""
+
+    pictures: dict[str, Picture] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, View] = field(default_factory=dict)
 
 
 def prepare(
@@ -72,41 +86,40 @@ def prepare(
     """
     train, held_out, trained_share = sets
     examples = [*train, *held_out] if not trained_share else list(train)
-    cache = RowCache(folder)
-    pictures: dict[str, Picture] = {}
-    texts: dict[str, str] = {}
+    cache, wanted = RowCache(folder), _Wanted()
     text_kind: Literal["text", "tokens"] = "tokens" if config.train_text_encoder else "text"
     encoders = [bundle.identity(part) for part in bundle.encoders]
     text_key = partial(key, family.name, text_kind, *encoders, bundle.dtype)
     picture_key = partial(key, family.name, "picture", bundle.identity("vae"))
-    shown = [_shown(example, config, bundle, pictures, texts, (picture_key, text_key)) for example in examples]
+    shown = [_shown(example, config, bundle, wanted, (picture_key, text_key)) for example in examples]
     empty = text_key("")
     drawn = {text: text_key(text) for text in ("", *config.sample_prompts)}
-    texts |= {name: text for text, name in drawn.items()}
+    wanted.texts |= {name: text for text, name in drawn.items()}
     rows: dict[str, Row] = {}
+    yield from _read_masks(wanted.masks, rows, cache, bundle.facts, config.unmasked_weight or 0.0)
     encoded = 0
     jobs: list[tuple[Literal["picture", "text", "tokens"], dict[str, Picture] | dict[str, str], str]] = [
-        ("picture", pictures, say("Encoding pictures")),
-        (text_kind, texts, say("Encoding captions")),
+        ("picture", wanted.pictures, say("Encoding pictures")),
+        (text_kind, wanted.texts, say("Encoding captions")),
     ]
-    for kind, wanted, what in jobs:
+    for kind, items, what in jobs:
         missing = []
-        for name in wanted:
+        for name in items:
             row = None if kind == "tokens" else cache.get(name)
             if row is None:
                 missing.append(name)
             else:
                 rows[name] = row
-        done = len(wanted) - len(missing)
-        for names in _together(missing, wanted, ON_GPU_AT_ONCE if bundle.device.type == "cuda" else 1):
-            made = family.encode(bundle, kind, [wanted[name] for name in names])
+        done = len(items) - len(missing)
+        for names in _together(missing, items, ON_GPU_AT_ONCE if bundle.device.type == "cuda" else 1):
+            made = family.encode(bundle, kind, [items[name] for name in names])
             for name, row in zip(names, made, strict=True):
                 rows[name] = {part: tensor.clone() for part, tensor in row.items()}
                 if kind != "tokens":
                     cache.put(name, row)
             encoded += len(names)
             done += len(names)
-            yield [Progress(what=what, done=done, total=len(wanted))]
+            yield [Progress(what=what, done=done, total=len(items))]
     if text_kind == "text":
         bundle.remembered.update({text: rows[name] for text, name in drawn.items()})
     if bundle.release("vae", *(() if config.train_text_encoder else bundle.encoders)):
@@ -121,30 +134,37 @@ def prepare(
     return Prepared(rows, shown, empty, batches, held, trained_share, encoded)
 
 
-def _shown(
-    example: Example,
-    config: Config,
-    bundle: Bundle,
-    pictures: dict[str, Picture],
-    texts: dict[str, str],
-    keys: "tuple[partial[str], partial[str]]",
-) -> Shown:
+def _read_masks(views: Mapping[str, View], rows: dict[str, Row], cache: RowCache, facts: Mapping[str, Any], floor: float) -> Iterator[list[Event]]:
+    """A row for each mask, none of whose numbers is below `floor`; read where the cache doesn't hold it."""
+    for done, (name, view) in enumerate(views.items(), 1):
+        place = key(name, facts["factor"])
+        row = cache.get(place)
+        if row is None:
+            row = {"mask": view.weights(facts["factor"])}
+            cache.put(place, row)
+            yield [Progress(what=say("Reading masks"), done=done, total=len(views))]
+        rows[name] = {"mask": row["mask"].clamp(min=floor)}
+
+
+def _shown(example: Example, config: Config, bundle: Bundle, wanted: _Wanted, keys: "tuple[partial[str], partial[str]]") -> Shown:
     picture_key, text_key = keys
     resolution = config.resolution or bundle.facts["resolution"]
     bucket = buckets.bucket_for(example.size, resolution, bundle.facts["step"], config.enable_bucket)
     crop = buckets.fit(example.size, bucket)
-    names = []
+    views = []
     for flipped in (False, True) if config.random_flip else (False,):
         content = picture_key(example.content, crop, flipped)
-        pictures[content] = Picture(partial(_read, example.path, crop, flipped), content, bucket, example.size, crop.box[:2])
-        names.append(content)
+        wanted.pictures[content] = Picture(partial(_read, example.path, crop, flipped), content, bucket, example.size, crop.box[:2])
+        mask = View(example.mask, crop, flipped)
+        wanted.masks |= {mask.name: mask} if config.masked_loss else {}
+        views.append((content, mask.name) if config.masked_loss else (content,))
     variants = [example.caption]
     if config.shuffle_tags:
         rng = Random(derive(config.seed, "tags", example.caption))
         variants = [captions.shuffled(example.caption, config.keep_tokens, rng) for _ in range(VARIANTS)]
     for variant in variants:
-        texts[text_key(variant)] = variant
-    return Shown(bucket, tuple(names), tuple(text_key(variant) for variant in variants))
+        wanted.texts[text_key(variant)] = variant
+    return Shown(bucket, tuple(views), tuple(text_key(variant) for variant in variants))
 
 
 def _together(names: list[str], items: Mapping[str, Picture | str], at_once: int) -> Iterator[list[str]]:
