@@ -13,6 +13,7 @@ from studio.formats.gate import check_safetensors
 from studio.formats.kohya import write_kohya
 from studio.formats.lora import LoraLayer, read_lora
 from studio.formats.names import Names
+from studio.formats.readers import will_load
 
 from . import golden
 from .sd import random_layer, same, shapes
@@ -107,6 +108,15 @@ def test_all_layers_of_the_blocks_have_the_names_of_the_rules(tmp_path: Path, mo
     write_kohya(tmp_path / "full.safetensors", model.inner, model.names, {})
     tensors = check_safetensors(tmp_path / "full.safetensors").tensors
     assert tensors.keys() == {f"{name}.{end}" for name in model.golden for end in ("lora_down.weight", "lora_up.weight", "alpha")}
+
+
+def test_programs_read_all_that_is_written_for_them(tmp_path: Path, model: Model) -> None:
+    kinds = ((vocabularies.SDXL, "sdxl"), (vocabularies.FLUX, "flux"), (vocabularies.SD3, "sd3"))
+    kind = next(kind for names, kind in kinds if names is model.names)
+    for write, programs in ((write_kohya, {"Forge", "ComfyUI"}), (write_diffusers, {"diffusers"})):
+        write(tmp_path / "full.safetensors", model.layers, model.names, {})
+        found = will_load(check_safetensors(tmp_path / "full.safetensors"), kind)
+        assert programs <= {verdict.program for verdict in found if verdict.complete}
 
 
 def test_a_whole_model_comes_back_unchanged_in_both_formats(tmp_path: Path, model: Model) -> None:
