@@ -102,12 +102,12 @@ def form_of(names: Sequence[str]) -> str | None:
 def example_of(record: Mapping[str, Any], columns: Columns | None = None) -> tuple[str, TextExample] | None:
     """The form of a record and what it says; None where the names of its fields say nothing. Raises LineError for values that can't be used.
 
-    `columns` says which field holds what, and wins over the names.
+    `columns` says which field holds what, and wins over the names, except where a record has none of them.
     """
     fields = {name.strip().lower(): value for name, value in reversed(list(record.items()))}
-    if columns:
-        return _chosen(record, fields, columns)
     form = form_of(tuple(fields))
+    if columns and (form is None or any(column in record or column.lower() in fields for column in columns.values())):
+        return _chosen(record, fields, columns)
     if form in ("messages", "sharegpt"):
         return form, TextExample(_system(fields) + _talk(fields, next(name for name in TALKS if name in fields)))
     if form in ("alpaca", "pairs"):

@@ -114,8 +114,8 @@ def bring(files: Sequence[tuple[str, Path]], name: str, progress: Progress, colu
 
 
 def _bring_texts(files: Sequence[tuple[str, Path]], name: str, chosen: bool, progress: Progress, columns: Columns | None) -> tuple[Known, list[str]]:
-    """Put the texts of files into a text dataset. Rows that can't be used, or are there already, are left out and named; a file that can't be
-    read as a whole is refused (FaultyDataError), and so are columns that nobody knows (UnknownColumnsError)."""
+    """Put the texts of files into a text dataset. Rows that can't be used, or are there already, are left out and named; a file of which
+    nothing or not the whole can be read is refused (FaultyDataError), and so are columns that nobody knows (UnknownColumnsError)."""
     wanted = set(texts.text_files([title for title, _ in files]))
     read = []
     for done, (title, path) in enumerate([file for file in files if file[0] in wanted], 1):
@@ -124,9 +124,9 @@ def _bring_texts(files: Sequence[tuple[str, Path]], name: str, chosen: bool, pro
     found = texts.joined(read)
     if found.unknown:
         raise texts.UnknownColumnsError(found.unknown)
-    whole = [problem for problem in found.problems if problem.kind != texts.LEFT_OUT]
-    if whole or not found.rows:
-        raise FaultyDataError(whole or found.problems)
+    whole = [problem for part in read for problem in part.problems if problem.kind != texts.LEFT_OUT or not part.rows]
+    if whole:
+        raise FaultyDataError(whole)
     place = home.datasets() / _called(name)
     if chosen and place.is_dir() and not corpus.is_corpus(place):
         raise DataError(say("{name} holds no texts that were imported here.", name=place.name), say("Give the texts a dataset of their own."))

@@ -104,6 +104,12 @@ def test_a_value_that_cannot_be_used_is_told(record: dict[str, Any], message: st
         example_of(record)
 
 
+def test_a_row_without_the_chosen_columns_is_read_by_its_names() -> None:
+    assert said({"question": "hi", "answer": "hello"}, "prompt=frage,response=antwort") == ("pairs", CHAT)
+    with pytest.raises(LineError, match="no field frage"):
+        said({"question": "hi", "answer": "hello", "antwort": "hallo"}, "prompt=frage,response=antwort")
+
+
 def test_a_chosen_column_must_be_there() -> None:
     with pytest.raises(LineError, match="no field c; there are: a, b"):
         example_of({"a": "x", "b": "y"}, {"text": "c"})

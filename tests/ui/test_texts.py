@@ -92,10 +92,13 @@ def test_columns_are_asked_for_and_then_taken(tmp_path: Path, monkeypatch: pytes
 
 def test_a_folder_of_texts_is_opened_as_a_copy_once(faq: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "path", Path)
+    with (faq / "a.jsonl").open("a") as file:
+        file.write("{oops\n")
     before = (faq / "a.jsonl").read_bytes()
     opened = dataset.choose({"folder": str(faq)})
+    assert ["Line 121: Invalid JSON" in line for line in opened["left_out"]] == [True]
     texts.save_texts({"name": opened["name"], "edits": [[1, pair("Question 1", "Answer 1"), pair("Question 1", "Better")]]})
-    assert dataset.choose({"folder": str(faq)}) == opened
+    assert dataset.choose({"folder": str(faq)}) == opened | {"left_out": []}
     assert [known.name for known in datasets.listed()] == ["faq"]
     assert (faq / "a.jsonl").read_bytes() == before
     (faq / "a.jsonl").write_text('{"q": "a", "r": "b"}\n')

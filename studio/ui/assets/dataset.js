@@ -448,6 +448,10 @@ async function bring(files, into) {
   }
   await take(sent, into, {});
 }
+function tell_left_out(lines) {
+  if (!lines.length) return;
+  toast(t('{count} files or lines were left out', { count: lines.length }), { kind: 'warning', fix: lines.join('\n'), seconds: 12 });
+}
 async function take(files, into, columns) {
   const box = $('.copying'),
     begun = await ask('bring', { files, into, columns });
@@ -458,12 +462,7 @@ async function take(files, into, columns) {
   box.hidden = true;
   if (!result) return;
   if (result.unknown) return ask_columns(result.unknown, chosen => take(files, into, chosen));
-  if (result.left_out.length)
-    toast(t('{count} files or lines were left out', { count: result.left_out.length }), {
-      kind: 'warning',
-      fix: result.left_out.join('\n'),
-      seconds: 12,
-    });
+  tell_left_out(result.left_out);
   stamp = null;
   open({ name: result.name, folder: result.folder });
 }
@@ -540,8 +539,9 @@ async function open_folder(folder, columns) {
   const found = await ask('choose', { folder, columns });
   if (!found) return;
   $('.folder').close();
-  if (found.unknown) ask_columns(found.unknown, chosen => open_folder(folder, chosen));
-  else open(found);
+  if (found.unknown) return ask_columns(found.unknown, chosen => open_folder(folder, chosen));
+  tell_left_out(found.left_out || []);
+  open({ name: found.name, folder: found.folder });
 }
 $('.folder .choose').onclick = () => open_folder($('.folder .at').value, {});
 

@@ -72,7 +72,9 @@ $('.report-open').onclick = () => {
     kinds = new Map();
   $('.report').classList.toggle('of-texts', textual);
   for (const p of new Set([...[...problems.values()].flat(), ...general])) kinds.set(p.kind, [...(kinds.get(p.kind) || []), p]);
-  $('.sums').textContent = textual ? sums_of_texts(described) : t('{pictures} pictures, {captions} with a caption, {usable} to train on.', { pictures, captions, usable });
+  $('.sums').textContent = textual
+    ? sums_of_texts(described)
+    : t('{pictures} pictures, {captions} with a caption, {usable} to train on.', { pictures, captions, usable });
   $('.findings').replaceChildren(
     ...(kinds.size ? [...kinds].map(([kind, found]) => finding(kind, found)) : [el('div', { class: 'soft' }, t('Nothing is wrong.'))]),
   );

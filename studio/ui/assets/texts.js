@@ -102,9 +102,17 @@ function inside_of(row) {
       { class: 'mono soft' },
       el('span', {}, editable ? row.line : place_of(row)),
       el('span', {}, t('{count} characters', { count: length })),
-      found.length ? el('span', { class: `why ${found.some(p => p.severity === 'error') ? 'error' : ''}`, title: found.map(p => p.fix).join('\n') }, `▲ ${found.map(p => p.message).join(' ')}`) : null,
+      found.length
+        ? el('span', { class: 'why', title: found.map(p => p.fix).join('\n') }, `▲ ${found.map(p => p.message).join(' ')}`)
+        : null,
       el('span', { class: 'grow' }),
-      editable ? el('button', { type: 'button', class: 'btn bare small out', 'aria-label': t('Take row {line} out', { line: row.line }), title: t('Take out') }, '×') : null,
+      editable
+        ? el(
+            'button',
+            { type: 'button', class: 'btn bare small out', 'aria-label': t('Take row {line} out', { line: row.line }), title: t('Take out') },
+            '×',
+          )
+        : null,
     ),
     ...turns.map(([side, content], index) => turn_of(row, side, content, index)),
   ];
@@ -195,13 +203,21 @@ async function undo_text() {
   stamp = null;
   await load_texts();
 }
+// What one row says and the other doesn't.
+const told = (mine, theirs = { messages: [] }) => {
+  const known = new Set(sides(theirs).map(([, content]) => content));
+  return sides(mine)
+    .map(([, content]) => content)
+    .filter(content => !known.has(content))
+    .join('\n');
+};
 function clash_of_texts(line, mine, theirs) {
   const row = talks.find(one => one.line === line),
     card = row && card_of(row);
   made_edits = made_edits.filter(([at]) => at !== line);
   $('.undo').disabled = !made_edits.length;
   if (!card || !theirs || !mine) {
-    toast(t('Row {line} was changed elsewhere; your change was not saved.', { line }), { kind: 'warning', fix: mine ? sides(mine).map(side => side[1]).join('\n') : '' });
+    toast(t('Row {line} was changed elsewhere; your change was not saved.', { line }), { kind: 'warning', fix: mine ? told(mine) : '' });
     stamp = null;
     load_texts();
     return;
@@ -215,13 +231,12 @@ function clash_of_texts(line, mine, theirs) {
     renew(row);
     if (written !== theirs) save_texts([[row.line, theirs, written]]);
   };
-  const told = written => sides(written).map(side => side[1]).join('\n');
   card.append(
     el(
       'div',
       { class: 'both', role: 'alert' },
       el('b', {}, t('Somebody else changed this row. What is shown is theirs.')),
-      el('div', {}, `${t('Yours')}: `, told(mine)),
+      el('div', {}, `${t('Yours')}: `, told(mine, theirs)),
       el(
         'div',
         { class: 'row' },
@@ -323,7 +338,8 @@ function ask_columns({ file, columns }, go_on) {
       names = Object.keys(parts).sort().join(' '),
       fits = once && /^((input )?prompt response( system)?|messages( system)?|text)$/.test(names);
     box.querySelector('.take').disabled = !fits;
-    box.querySelector('.needed').textContent = fits ? '' : once ? t('A prompt and a response, or a plain text, or a list of messages.') : t('Each can be one column only.');
+    const needed = once ? t('A prompt and a response, or a plain text, or a list of messages.') : t('Each can be one column only.');
+    box.querySelector('.needed').textContent = fits ? '' : needed;
     const turns = fits
       ? [
           ['system', sample(parts.system)],
@@ -332,7 +348,9 @@ function ask_columns({ file, columns }, go_on) {
           ['text', sample(parts.text || parts.messages)],
         ].filter(([, text]) => text)
       : [];
-    box.querySelector('.example').replaceChildren(...turns.map(([side, text]) => el('div', { class: `turn ${side}` }, el('span', { class: 'side' }, SIDES[side]), el('div', { class: 'said' }, text))));
+    const shown_as = ([side, text]) =>
+      el('div', { class: `turn ${side}` }, el('span', { class: 'side' }, SIDES[side]), el('div', { class: 'said' }, text));
+    box.querySelector('.example').replaceChildren(...turns.map(shown_as));
   };
   box.querySelector('.list').replaceChildren(
     ...columns.map(([name, samples]) =>
@@ -341,7 +359,12 @@ function ask_columns({ file, columns }, go_on) {
         { class: 'column' },
         el('b', { class: 'mono' }, name),
         el('span', { class: 'soft' }, samples.join(' · ') || t('empty')),
-        el('select', { name, onchange: look_at }, el('option', { value: '' }, t('not used')), ...Object.entries(PARTS).map(([part, title]) => el('option', { value: part, selected: guess[name] === part }, title))),
+        el(
+          'select',
+          { name, onchange: look_at },
+          el('option', { value: '' }, t('not used')),
+          ...Object.entries(PARTS).map(([part, title]) => el('option', { value: part, selected: guess[name] === part }, title)),
+        ),
       ),
     ),
   );

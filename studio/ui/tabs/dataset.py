@@ -24,6 +24,7 @@ from studio.ui.parts import part
 from studio.ui.tabs import captions, texts
 
 MOST_FOLDERS = 200
+MOST_TOLD = 20
 
 
 def known(_: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +44,8 @@ def choose(asked: dict[str, Any]) -> dict[str, Any]:
         if not texts.holds_texts(path):
             return _named(datasets.register(path))
         try:
-            return _named(texts.copy_of(path, texts.columns_of(asked)))
+            copied, left_out = texts.copy_of(path, texts.columns_of(asked))
+            return _named(copied) | {"left_out": left_out[:MOST_TOLD]}
         except UnknownColumnsError as error:
             return texts.unknown(error)
     return _named(access.dataset(str(asked.get("name"))))
@@ -131,7 +133,7 @@ def bring(asked: dict[str, Any]) -> dict[str, Any]:
             brought, left_out = datasets.bring(files, into or (access.mine(kind) if access.HOUSE.demo else ""), progress, columns)
         except UnknownColumnsError as error:
             return texts.unknown(error)
-        return _named(brought) | {"left_out": left_out[:20]}
+        return _named(brought) | {"left_out": left_out[:MOST_TOLD]}
 
     return tasks.start(say("Copying"), work)
 

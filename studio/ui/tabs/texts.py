@@ -77,18 +77,19 @@ def unknown(error: UnknownColumnsError) -> dict[str, Any]:
     return {"unknown": {"file": first.file, "columns": [[name, samples] for name, samples in first.columns.items()]}}
 
 
-def copy_of(folder: Path, columns: Columns | None) -> Known:
-    """The text dataset that was made of a folder, made when there is none: the person's files are only read. Raises DataError."""
+def copy_of(folder: Path, columns: Columns | None) -> tuple[Known, list[str]]:
+    """The text dataset that was made of a folder, made when there is none: the person's files are only read. Beside it what was left out.
+    Raises DataError."""
     for known in access.datasets():
         if corpus.is_corpus(known.folder) and datasheet.noted(known.folder).get("origin") == str(folder):
-            return known
+            return known, []
     if corpus.is_corpus(folder):
-        return datasets.register(folder)
+        return datasets.register(folder), []
     taken = {known.name for known in datasets.listed()}
     name = next(name for number in range(1, len(taken) + 2) if (name := folder.name + (f"-{number}" if number > 1 else "")) not in taken)
-    made, _ = datasets.bring(datasets.files_of(str(folder), lambda _, __: None), name, lambda _, __: None, columns)
+    made, left_out = datasets.bring(datasets.files_of(str(folder), lambda _, __: None), name, lambda _, __: None, columns)
     datasheet.note(made.folder, origin=str(folder))
-    return made
+    return made, left_out
 
 
 def holds_texts(folder: Path) -> bool:
