@@ -17,6 +17,7 @@ from studio.data.looks import Looks
 from studio.data.masks import Mask, masks_missing, masks_unused, other_shape
 from studio.data.problems import FaultyDataError, Problem, Severity, shown
 from studio.data.sameness import kept_apart, same_content
+from studio.data.texts import text_files
 from studio.language import say
 
 MOST_THREADS = 16
@@ -112,7 +113,7 @@ def survey(config: Config, progress: Progress = unwatched, extract_to: Path | No
     problems += [_animated(name) for name, look in looks.items() if look.animated]
     problems += kept_apart(names)
     problems += same_content([(example.name, example.content, example.caption) for example in examples])
-    problems += _too_few(folder, names, examples)
+    problems += _too_few(folder, names, examples, listing)
     return Survey(folder, len(names), sum(1 for name in names if captions.texts.get(name)), examples, tuple(problems), looks)
 
 
@@ -241,7 +242,10 @@ def _animated(name: str) -> Problem:
     return Problem(shown(name), None, say("It has several frames; the first is used."), "", "warning", "animated")
 
 
-def _too_few(folder: Path, names: Sequence[str], examples: Sequence[Example]) -> list[Problem]:
+def _too_few(folder: Path, names: Sequence[str], examples: Sequence[Example], listing: Listing) -> list[Problem]:
+    if not names and text_files(listing.others):
+        message = say("There are texts in the folder and no pictures.")
+        return [Problem(shown(folder), None, message, say("Give a folder with pictures; texts are for language models."), kind="empty")]
     if not names:
         message = say("There are no pictures in the folder.")
         return [Problem(shown(folder), None, message, say("Put the pictures there, or correct train_data_dir."), kind="empty")]

@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -20,6 +20,7 @@ LONG = 2048
 """Tokens of a row beyond which its end is often cut off."""
 SAME_ANSWER = 3
 """So many different prompts with one answer are worth a look."""
+MOST_NAMED = 8
 BOUNDS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 """A word; of Chinese and Japanese, which have no blanks, a character."""
@@ -164,7 +165,7 @@ def repeated(rows: Sequence[TextRow]) -> Iterator[Problem]:
 
 
 def same_answers(rows: Sequence[TextRow]) -> Iterator[Problem]:
-    """A finding for each row whose answer stands behind at least SAME_ANSWER different prompts."""
+    """A finding for each answer that stands behind at least SAME_ANSWER different prompts, at its first row; `also` has the places of the others."""
     groups: dict[str, list[TextRow]] = {}
     for row in rows:
         if row.example.answer and row.example.answer.strip():
@@ -174,9 +175,11 @@ def same_answers(rows: Sequence[TextRow]) -> Iterator[Problem]:
         if len(prompts) < SAME_ANSWER:
             continue
         text = shown(" ".join((group[0].example.answer or "").split()), CLIP)
-        message = say('{count} different prompts have this answer: "{text}"', count=len(prompts), text=text)
-        for row in group:
-            yield _warning(row, message, say("The model will give it too often: vary it, or keep a few."), "same-answer")
+        others = tuple(f"{row.file}:{row.line}" for row in group[1:])
+        places = ", ".join(others[:MOST_NAMED]) + (" …" if len(others) > MOST_NAMED else "")
+        message = say('{count} different prompts have this answer: "{text}" Also in {places}.', count=len(prompts), text=text, places=places)
+        fix = say("The model will give it too often: vary it, or keep a few.")
+        yield replace(_warning(group[0], message, fix, "same-answer"), also=others)
 
 
 def of_row(row: TextRow) -> Iterator[Problem]:

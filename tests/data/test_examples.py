@@ -136,6 +136,8 @@ def test_a_text_in_another_encoding_is_not_called_missing_too(config, draw: Draw
 def test_an_empty_dataset_is_refused_and_one_picture_warned_of(config, draw: Draw, write: Write) -> None:
     write("notes.md", "x")
     assert refusal(config())[0].endswith("There are no pictures in the folder.")
+    write("talks.jsonl", "{}")
+    assert refusal(config())[0].endswith("There are texts in the folder and no pictures.")
     draw("a.png")
     assert kinds(gather(config(caption_prefix="foo")).findings) == ["few"]
     write("b.png", b"")

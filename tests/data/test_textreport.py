@@ -49,7 +49,7 @@ def test_good_data_has_no_findings_and_is_described(tmp_path: Path) -> None:
         ([*GOOD, pair("", "x")], "empty-prompt", [3]),
         ([{"text": "a"}, {"text": " "}], "empty-row", [2]),
         ([pair("a", "x" * 20_000), pair("b", "图" * 2_100), pair("c", "x" * 8_000)], "long-row", [1, 2]),
-        ([pair(name, "I don't know.") for name in "abc"] + [pair("d", "i don't  know.")], "same-answer", [1, 2, 3, 4]),
+        ([pair(name, "I don't know.") for name in "abc"] + [pair("d", "i don't  know.")], "same-answer", [1]),
         ([pair(name, "Sorry.") for name in "aba"], "same-answer", []),
         ([*GOOD, chat("u:hi")], "no-answer", [3]),
         ([*GOOD, chat("u:hi", "a:hello", "u:bye")], "open-end", [3]),
@@ -64,6 +64,13 @@ def test_a_finding_names_its_lines(tmp_path: Path, records: list[Any], kind: str
     found = [problem for problem in looked(tmp_path, *records).problems if problem.kind == kind]
     assert [problem.line for problem in found] == lines
     assert all(problem.severity == "warning" and problem.fix for problem in found)
+
+
+def test_an_answer_for_many_prompts_is_one_finding_with_all_its_places(tmp_path: Path) -> None:
+    (found,) = looked(tmp_path, *(pair(str(number), "Sorry.") for number in range(20))).problems
+    assert found.also == tuple(f"a.jsonl:{line}" for line in range(2, 21))
+    assert str(found).startswith('a.jsonl: Line 1: 20 different prompts have this answer: "Sorry." Also in a.jsonl:2, a.jsonl:3')
+    assert len(str(found)) < 250
 
 
 def test_tokens_are_counted_where_a_tokenizer_is_there(tmp_path: Path) -> None:

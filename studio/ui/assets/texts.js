@@ -302,9 +302,9 @@ async function examine_texts() {
   $('.report-open').disabled = false;
   problems = new Map();
   general = [];
-  for (const [file, line, message, fix, severity, kind] of result.problems) {
+  for (const [file, line, message, fix, severity, kind, also] of result.problems) {
     const p = { file, line, message, fix, severity, kind };
-    if (line && severity !== 'error') problems.set(place_of(p), [...(problems.get(place_of(p)) || []), p]);
+    if (line && severity !== 'error') for (const place of [place_of(p), ...also]) problems.set(place, [...(problems.get(place) || []), p]);
     else general.push(p);
   }
   const narrowed = !!filter.problem;

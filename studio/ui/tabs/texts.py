@@ -57,7 +57,11 @@ def check_texts(asked: dict[str, Any]) -> dict[str, Any]:
         seen = textreport.report(corpus.open_corpus(found.folder).texts, found.folder)
         facts = datasheet.read(found.folder)
         about = {**asdict(seen.description), "facts": asdict(facts), "markdown": datasheet.text_markdown(seen, facts)}
-        return {"problems": [[p.file, p.line, p.message, p.fix, p.severity, p.kind] for p in seen.problems], "about": about, "rows": seen.rows}
+        return {
+            "problems": [[p.file, p.line, p.message, p.fix, p.severity, p.kind, p.also] for p in seen.problems],
+            "about": about,
+            "rows": seen.rows,
+        }
 
     return tasks.start(say("Looking at the texts"), work)
 
