@@ -79,19 +79,7 @@ def parser(words: Sequence[str], commands: Mapping[str, Command]) -> argparse.Ar
     sub.add_argument("--name", default="", help=say("kohya: trigger and class, as its folder is called"))
     _add_caption(command("caption"), bool({"-h", "--help"} & set(words)))
     _add_sample(command("sample"))
-    sub = command("export")
-    sub.add_argument("run", help=say("a run's id or folder"))
-    sub.add_argument("--step", type=int, help=say("the checkpoint's step; the newest when absent"))
-    sub.add_argument("--format", choices=("diffusers", "kohya", "peft", "all"), help=say("for which programs; diffusers and kohya when absent"))
-    sub.add_argument("--precision", choices=PRECISIONS, help=say("bits of the numbers; 32, as they were trained, when absent"))
-    sub.add_argument(
-        "--merged", type=Path, metavar="DIR", help=say("also write the base model with the LoRA in its weights, as a new diffusers folder")
-    )
-    sub.add_argument("--pack", action="store_true", help=say("a zip to give away: file, picture, settings for A1111 and Forge, model card"))
-    sub.add_argument(
-        "--send", type=Path, nargs="*", metavar="FOLDER", help=say("copy it to A1111, Forge or ComfyUI; the folders are given once and kept")
-    )
-    sub.add_argument("--private", action="store_true", help=say("with --pack: also the folder and the tags of the pictures"))
+    _add_export(command("export"))
     sub = command("inspect")
     sub.add_argument("file", type=Path, help=say("a LoRA file, made here or elsewhere"))
     sub.add_argument("--json", action="store_true", help=say("as JSON"))
@@ -154,6 +142,24 @@ def _add_caption(sub: argparse.ArgumentParser, explained: bool) -> None:
     sub.add_argument("--edit", action="append", default=[], metavar="CHANGE", help=_literal(f"{about} {changes}"))
     sub.add_argument("--preview", action="store_true", help=say("only show what --edit would change"))
     sub.add_argument("--undo", action="store_true", help=say("take the last --edit back"))
+
+
+def _add_export(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("run", help=say("a run's id or folder"))
+    sub.add_argument("--step", type=int, help=say("the checkpoint's step; the newest when absent"))
+    sub.add_argument("--format", choices=("diffusers", "kohya", "peft", "all"), help=say("for which programs; diffusers and kohya when absent"))
+    sub.add_argument("--precision", choices=PRECISIONS, help=say("bits of the numbers; 32, as they were trained, when absent"))
+    programs = ("a1111", "forge", "comfyui", "invokeai", "diffusers")
+    sub.add_argument("--for", dest="program", choices=programs, help=say("only what this program reads whole; refuses where layers would be lost"))
+    sub.add_argument("--anyway", action="store_true", help=say("with --for: also where layers would be lost"))
+    sub.add_argument(
+        "--merged", type=Path, metavar="DIR", help=say("also write the base model with the LoRA in its weights, as a new diffusers folder")
+    )
+    sub.add_argument("--pack", action="store_true", help=say("a zip to give away: file, picture, settings for A1111 and Forge, model card"))
+    sub.add_argument(
+        "--send", type=Path, nargs="*", metavar="FOLDER", help=say("copy it to A1111, Forge or ComfyUI; the folders are given once and kept")
+    )
+    sub.add_argument("--private", action="store_true", help=say("with --pack: also the folder and the tags of the pictures"))
 
 
 def _add_lora(sub: argparse.ArgumentParser) -> None:

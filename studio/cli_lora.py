@@ -11,6 +11,7 @@ from studio.language import say
 if TYPE_CHECKING:
     from studio.formats.inspect import Inspection
     from studio.results.lorafile import Made
+    from studio.runs.run import Run
 
 WIDTH = 30  # characters of the longest bar
 
@@ -18,7 +19,7 @@ WIDTH = 30  # characters of the longest bar
 def export(arguments: argparse.Namespace) -> None:
     """Write a run's LoRA files anew, of any checkpoint, for whatever program; as a pack to give away, or merged into the base model."""
     from studio.results import export as results
-    from studio.runs import result, run
+    from studio.runs import run
 
     found = run.find(arguments.run)
     if arguments.private and not arguments.pack:
@@ -39,10 +40,29 @@ def export(arguments: argparse.Namespace) -> None:
 
         with following(say("Parts")) as bar:
             print(results.merged(found, arguments.merged, arguments.step, arguments.precision, bar))
-    if arguments.format or not (arguments.pack or arguments.merged or arguments.send is not None):
-        formats = {None: result.FORMATS, "all": results.FORMATS}.get(arguments.format, (arguments.format,))
-        for path in results.export(found, arguments.step, formats, arguments.precision):
-            print(path)
+    if arguments.format or arguments.program or not (arguments.pack or arguments.merged or arguments.send is not None):
+        _write(found, arguments)
+
+
+def _write(found: "Run", arguments: argparse.Namespace) -> None:
+    """The run's files, and which program would lose something of them."""
+    from studio.formats.facts import loading
+    from studio.formats.fingerprints import recognise_lora
+    from studio.formats.gate import check_safetensors
+    from studio.formats.readers import will_load
+    from studio.results import export as results
+    from studio.results.loading import form_for
+    from studio.runs import result
+
+    usual = (form_for(arguments.program),) if arguments.program else result.FORMATS
+    formats = {None: usual, "all": results.FORMATS}.get(arguments.format, (arguments.format,))
+    for path in results.export(found, arguments.step, formats, arguments.precision, None if arguments.anyway else arguments.program):
+        print(path)
+        header = check_safetensors(path) if path.is_file() else None
+        kind = recognise_lora(header) if header else None
+        for program, share, why in loading(will_load(header, kind)) if header and kind else []:
+            if why and (path.name != result.DIFFUSERS or program == "diffusers"):  # that file is for diffusers; others have their own
+                print(f"  {program}: {share}. {why}")
 
 
 def inspect(arguments: argparse.Namespace) -> None:
@@ -99,11 +119,15 @@ _ACTIONS = {"merge": _merge, "resize": _resize, "extract": _extract}
 
 
 def _tell(found: "Inspection") -> None:
-    from studio.formats.facts import facts, sort
+    from studio.formats.facts import facts, loading, sort
 
     print(found.file)
     for name, value in facts(found):
         print(f"  {name}: {value}")
+    if found.programs:
+        print(say("Will it load?"))
+        for program, share, why in loading(found.programs):
+            print(f"  {program}: {share} {why}".rstrip())
     print(say("Layers by group, with rank and alpha:"))
     for group in found.groups:
         ranks, alphas = (", ".join(f"{value:g}" for value in values) for values in (group.ranks, group.alphas))

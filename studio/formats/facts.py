@@ -1,7 +1,12 @@
 """What was found in a LoRA file, in a person's words: the same lines on a terminal and on the page."""
 
+from collections.abc import Iterable
+
 from studio.formats.inspect import Inspection
+from studio.formats.readers import Verdict
 from studio.language import say
+
+SHOWN = 3  # layers that are named
 
 
 def facts(found: Inspection) -> list[tuple[str, str]]:
@@ -23,6 +28,17 @@ def facts(found: Inspection) -> list[tuple[str, str]]:
     for folder in found.data:
         lines.append((say("Trained on"), say("{folder}: {pictures} pictures, {repeats} ×", **folder)))
     return [*lines, *found.hashes.items()]
+
+
+def loading(verdicts: Iterable[Verdict]) -> list[tuple[str, str, str]]:
+    """Program, share of the file that it reads, and what is lost: which layers, and why."""
+    lines = []
+    for verdict in verdicts:
+        some, more = ", ".join(verdict.lost[:SHOWN]), len(verdict.lost) - SHOWN
+        lost = say("Lost: {layers}", layers=some + (f" … (+{more})" if more > 0 else "")) if verdict.lost and verdict.understood else ""
+        share = "100 %" if verdict.complete else f"{100 * verdict.understood / verdict.total:.1f} %"
+        lines.append((verdict.program, share, " ".join(filter(None, (verdict.why, lost)))))
+    return lines
 
 
 def sort(name: str) -> str:

@@ -16,6 +16,7 @@ from studio.formats.blocks import place
 from studio.formats.fingerprints import TITLES, check_lora, recognise_lora
 from studio.formats.gate import Header
 from studio.formats.names import Names
+from studio.formats.readers import Verdict, will_load
 from studio.language import say
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Inspection:
     hashes: dict[str, str]
     types: dict[str, int]
     finite: bool
+    programs: list[Verdict]
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -133,6 +135,7 @@ def inspect(path: Path, progress: Progress = unwatched) -> Inspection:
         hashes=_hashes(path, metadata),
         types=dict(Counter(entry.dtype for name, entry in header.tensors.items() if not name.endswith(".alpha")).most_common()),
         finite=not broken,
+        programs=list(will_load(header, family)) if family else [],
         notes=notes,
     )
 

@@ -61,7 +61,7 @@ TENSORS = {
     r"\.lora_mid\.weight": "mid",
     r"\.dora_scale": "dora",
     r"\.lora_[AB]\.weight": "peft",
-    r"\.lora_magnitude_vector": "magnitude",
+    r"\.lora_magnitude_vector(\.weight)?": "magnitude",
     r"_lora\.(down|up)\.weight": "processor",
     r"\.lora\.(down|up)\.weight": "older",
     r"\.lora_linear_layer\.(down|up)\.weight": "linear",

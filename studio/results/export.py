@@ -12,6 +12,7 @@ from studio.formats.lora import Layer, LoraLayer
 from studio.formats.peft import write_peft
 from studio.language import say
 from studio.results.baked import bake
+from studio.results.loading import refuse_loss
 from studio.runs import result
 from studio.runs.resolve import open_base
 from studio.runs.run import Run
@@ -24,16 +25,20 @@ FORMATS = (*result.FORMATS, "peft")
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def export(run: Run, step: int | None = None, formats: Collection[str] = result.FORMATS, precision: str | None = None) -> list[Path]:
+def export(
+    run: Run, step: int | None = None, formats: Collection[str] = result.FORMATS, precision: str | None = None, program: str | None = None
+) -> list[Path]:
     """Write files of a run from its newest checkpoint, or from that of `step`: its result files, or those of `formats`.
 
-    Numbers are in 32 bits, as they were trained, or in `precision`. Raises InputError.
+    Numbers are in 32 bits, as they were trained, or in `precision`. Raises InputError, also where `program` wouldn't read all of it.
     """
     step = found_step(run, step)
     family, bundle = open_base(run.config)
     found = layers(run, step)
     if precision:
         found = {name: in_precision(layer, PRECISIONS[precision]) for name, layer in found.items()}
+    if program:
+        refuse_loss(program, found, family, bundle, result.metadata(run, bundle, step))
     written = result.write(run, family, bundle, found, step, formats)
     if "peft" in formats:
         written += write_peft(run.folder / "exports" / f"{run.name}-peft", _plain(found), run.config.base_model)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from studio.cli import main
 from studio.errors import ModelError
 from studio.formats.adapter import write_diffusers
-from studio.formats.facts import facts
+from studio.formats.facts import facts, loading
 from studio.formats.inspect import Inspection, inspect
 from studio.formats.kohya import write_kohya
 from studio.formats.lora import LoraLayer
@@ -62,6 +62,17 @@ def test_the_hashes_are_those_that_other_programs_show(written: dict[str, Path])
     behind = content[8 + int.from_bytes(content[:8], "little") :]
     assert found["AutoV3"] == hashlib.sha256(behind).hexdigest()[:12]
     assert "sshs_model_hash" not in found
+
+
+def test_which_programs_read_it_is_said(written: dict[str, Path]):
+    assert [(verdict.program, verdict.complete) for verdict in inspect(written["kohya"]).programs][:3] == [
+        ("A1111", True),
+        ("Forge", True),
+        ("ComfyUI", True),
+    ]
+    program, share, why = loading(inspect(written["diffusers"]).programs)[0]
+    assert (program, share) == ("A1111", "0.0 %")
+    assert "text_encoder" in why
 
 
 def changed(path: Path, target: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> Inspection:

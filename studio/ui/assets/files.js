@@ -181,6 +181,12 @@ function made(result) {
 function found(result) {
   $('.title').textContent = result.file;
   $('.facts tbody').replaceChildren(...result.facts.map(([name, value]) => el('tr', {}, el('th', { scope: 'row' }, name), el('td', {}, value))));
+  $('.loads').hidden = !result.programs.length;
+  $('.programs tbody').replaceChildren(
+    ...result.programs.map(([program, share, why]) =>
+      el('tr', {}, el('th', { scope: 'row' }, program), el('td', { class: why ? 'less' : 'whole' }, share), el('td', {}, why)),
+    ),
+  );
   const most = Math.max(...result.norms.map(([, norm]) => norm), 1e-12);
   $('.norms').replaceChildren(
     ...result.norms.map(([name, norm]) =>

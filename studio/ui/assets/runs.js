@@ -210,6 +210,14 @@ async function detail(id) {
     ),
   );
   if (!answer.downloads.length) $('.downloads').append(el('span', { class: 'soft' }, t('Not finished: there is no file yet.')));
+  $('.loads').hidden = !answer.loads.length;
+  $('.loads').replaceChildren(
+    `${t('Will it load?')} `,
+    ...answer.loads.flatMap(([program, share, why], index) => [
+      index ? ' · ' : '',
+      el('span', { class: why ? 'less' : '', title: why, tabIndex: why ? 0 : null }, `${program} ${share}`),
+    ]),
+  );
   $('.exporting').replaceChildren(
     ...(answer.checkpoints.length
       ? [

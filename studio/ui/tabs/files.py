@@ -12,7 +12,7 @@ from starlette.routing import Route
 from studio import home
 from studio.errors import InputError
 from studio.language import say
-from studio.runs.result import DIFFUSERS
+from studio.runs import result
 from studio.ui import access, tasks
 from studio.ui.parts import part
 from studio.ui.tabs import compare
@@ -30,12 +30,19 @@ def inspect(asked: dict[str, Any]) -> dict[str, Any]:
     path = _file(asked.get("file"))
 
     def work(progress: tasks.Progress) -> dict[str, Any]:
-        from studio.formats.facts import facts, sort
+        from studio.formats.facts import facts, loading, sort
         from studio.formats.inspect import inspect as look
 
         found = look(path, progress)
         groups = [{**asdict(group), "sort": sort(group.sort)} for group in found.groups]
-        return {"file": found.file, "facts": facts(found), "groups": groups, "norms": found.norms, "notes": found.notes, "finite": found.finite}
+        return {
+            "file": found.file,
+            "facts": facts(found),
+            "groups": groups,
+            "norms": found.norms,
+            "notes": found.notes,
+            "programs": loading(found.programs),
+        }
 
     return tasks.start(say("Looking into the file"), work)
 
@@ -115,9 +122,10 @@ def _file(given: Any) -> Path:
         return access.uploaded(given["upload"])
     if isinstance(given, dict) and given.get("run"):
         run = access.run(str(given["run"]))
-        if not (run.folder / DIFFUSERS).is_file():
-            raise InputError(say("Run {id} has no LoRA file yet.", id=run.id), say("Export one of its checkpoints on the Runs tab."))
-        return run.folder / DIFFUSERS
+        for path in reversed(result.places(run).values()):  # the one for most programs first
+            if path.is_file():
+                return path
+        raise InputError(say("Run {id} has no LoRA file yet.", id=run.id), say("Export one of its checkpoints on the Runs tab."))
     if isinstance(given, dict) and given.get("file"):
         return compare.finder(access.runs())(str(given["file"]))
     raise InputError(say("Choose a LoRA file."))

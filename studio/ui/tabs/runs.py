@@ -53,6 +53,7 @@ def about(asked: dict[str, Any]) -> dict[str, Any]:
         "notes": notes.read_text(encoding="utf-8") if notes.is_file() else "",
         "settings": config,
         "downloads": [name for name in (DIFFUSERS, f"exports/{run.name}.safetensors", f"exports/{run.name}.zip") if (run.folder / name).is_file()],
+        "loads": _loads(result.places(run)["kohya"]),
         "checkpoints": sorted(int(path.name.removeprefix("step-")) for path in (run.folder / "checkpoints").glob("step-??????")),
     }
 
@@ -210,6 +211,20 @@ def _files(run: Run) -> dict[str, Path]:
             if len(found) >= MOST_FILES:
                 return found
     return found
+
+
+def _loads(path: Path) -> list[tuple[str, str, str]]:
+    """Which program reads how much of a LoRA file, and what is lost."""
+    from studio.formats.facts import loading
+    from studio.formats.fingerprints import recognise_lora
+    from studio.formats.gate import check_safetensors
+    from studio.formats.readers import will_load
+
+    if not path.is_file():
+        return []
+    header = check_safetensors(path)
+    kind = recognise_lora(header)
+    return loading(will_load(header, kind)) if kind else []
 
 
 def _sort(path: Path) -> str:
