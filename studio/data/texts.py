@@ -13,7 +13,7 @@ from studio.data.conversations import Columns, TextExample, example_of, form_of
 from studio.data.importing import open_folder
 from studio.data.listing import scan
 from studio.data.problems import FaultyDataError, Problem, shown
-from studio.data.tables import CLIP, STRICT, LineError, clean, kind_of, parsed, read_text, records, wrong_count
+from studio.data.tables import CLIP, LONGEST_LINE, STRICT, LineError, clean, kind_of, parsed, read_text, records, wrong_count
 from studio.errors import DataError
 from studio.language import say
 
@@ -154,6 +154,8 @@ def _collected(name: str, found: list[Record], columns: Columns | None) -> Texts
             if isinstance(record, LineError):
                 raise record
             made = example_of(record, columns)
+            if made and _too_long(made[1]):
+                raise LineError(say("The text is longer than {limit} characters.", limit=LONGEST_LINE), say("Split it into several."))
         except LineError as fault:
             problems.append(Problem(name, line, fault.message, fault.fix, kind="broken" if isinstance(fault, FileError) else LEFT_OUT))
             continue
@@ -168,6 +170,11 @@ def _collected(name: str, found: list[Record], columns: Columns | None) -> Texts
         message = say("The fields are not known: {names}.", names=shown(", ".join(record), 2 * CLIP))
         problems.append(Problem(name, line, message, say("Give all rows of a file the same fields."), kind=LEFT_OUT))
     return Texts(tuple(rows), tuple(sorted(problems, key=lambda problem: problem.line or 0)))
+
+
+def _too_long(example: TextExample) -> bool:
+    """Whether it would not be read again as a line of JSON, where a character takes up to six."""
+    return len(example.whole) > LONGEST_LINE // 6 and len(json.dumps(example.row, ensure_ascii=False)) > LONGEST_LINE
 
 
 def _columns(records: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

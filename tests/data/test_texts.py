@@ -92,6 +92,8 @@ BAD = [
     ("a.csv", "text\na\0b\nc", "a.csv: Line 2: It holds a NUL byte", 1),
     ("a.csv", "prompt,response\n", "a.csv: There is no text in the file", 0),
     ("a.txt", "  \n\n", "a.txt: There is no text in the file", 0),
+    ("a.txt", f"once\n\n{'x' * 2**20}", "a.txt: Line 3: The text is longer than 1048576 characters", 1),
+    ("a.json", f'[{LINE},\n{{"text": "{"y" * 2**20}"}}]', "a.json: Line 2: The text is longer", 1),
     ("a.txt", b"caf\xe9", "a.txt: Line 1: The text is not UTF-8", 0),
 ]
 
