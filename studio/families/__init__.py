@@ -2,7 +2,6 @@
 
 import gc
 import importlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from studio.device import opening
 from studio.errors import InputError, ModelError
 from studio.families.base import Family
 from studio.formats import fingerprints
+from studio.formats.folder import check_folder
 from studio.language import say
 
 FAMILIES = {"sd": "studio.families.sd:StableDiffusion", "sdxl": "studio.families.sdxl:StableDiffusionXL"}
@@ -66,13 +66,7 @@ def find(base_model: str) -> Path:
 def recognise(source: Path) -> str:
     """The family of the base model at `source`, by what is in it."""
     if source.is_dir():
-        index = source / "model_index.json"
-        if not index.is_file():
-            raise ModelError(say("{path}: is no diffusers folder: model_index.json is missing.", path=source), say("Give the folder that holds it."))
-        try:
-            kind = str(json.loads(index.read_text(encoding="utf-8")).get("_class_name"))
-        except (ValueError, AttributeError):
-            raise ModelError(say("{path}: can't be read.", path=index), say("Download the model again.")) from None
+        kind = str(check_folder(source).get("_class_name"))
         found = PIPELINES.get(kind)
     else:
         kind = fingerprints.check_base(source)

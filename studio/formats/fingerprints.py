@@ -26,8 +26,10 @@ TITLES = {
     "controlnet": "ControlNet",
     "embedding": "Textual Inversion",
     "unet": "UNet",
+    "flux-transformer": "FLUX.1 Transformer",
+    "sd3-transformer": "Stable Diffusion 3 Transformer",
 }
-PARTIAL = {"vae", "controlnet", "embedding", "unet"}
+PARTIAL = {"vae", "controlnet", "embedding", "unet", "flux-transformer", "sd3-transformer"}
 
 WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "sdxl-refiner"}
 """Width of the texts that a UNet attends to."""
@@ -53,6 +55,8 @@ SIGNS = {
     "emb_params": "embedding",
     "clip_l": "embedding",
     "down_blocks.0.resnets.0.conv1.weight": "unet",
+    "single_transformer_blocks.0.proj_mlp.weight": "flux-transformer",
+    "transformer_blocks.0.norm1_context.linear.weight": "sd3-transformer",
     "decoder.conv_in.weight": "vae",
 }
 
@@ -90,6 +94,29 @@ WRITTEN = {
         "flux-1": "flux",
     },
 }
+
+
+# What tells versions of one kind apart (the surest first), in original names and in those of diffusers; else the last one's word.
+VERSIONS: dict[str, tuple[tuple[str, str], ...]] = {
+    "sdxl": (("v_pred", "v-prediction"),),
+    "flux": (("guidance_in.in_layer.weight", "dev"), ("time_text_embed.guidance_embedder.linear_1.weight", "dev"), ("", "schnell")),
+    "sd3": (
+        ("joint_blocks.24.x_block.attn.qkv.weight", "3.5-large"),
+        ("transformer_blocks.24.attn.to_q.weight", "3.5-large"),
+        ("joint_blocks.0.x_block.attn2.qkv.weight", "3.5-medium"),
+        ("transformer_blocks.0.attn2.to_q.weight", "3.5-medium"),
+        ("", "3-medium"),
+    ),
+}
+
+
+def recognise_version(header: Header) -> str | None:
+    """Which version of its kind a base model or its transformer is: dev, schnell, 3-medium, 3.5-medium, 3.5-large, v-prediction; None: the usual."""
+    kind = (_content(header) or "").removesuffix("-transformer")
+    names = {name.removeprefix("model.diffusion_model.") for name in header.tensors}
+    if kind == "sdxl" and header.metadata.get("modelspec.prediction_type", "").startswith("v"):
+        return "v-prediction"
+    return next((version for sign, version in VERSIONS.get(kind, ()) if not sign or sign in names), None)
 
 
 def recognise_base(header: Header) -> str | None:

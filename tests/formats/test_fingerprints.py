@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from studio.errors import ModelError
-from studio.formats.fingerprints import TITLES, check_base, check_lora, recognise_base, recognise_layers, recognise_lora
+from studio.formats.fingerprints import TITLES, check_base, check_lora, recognise_base, recognise_layers, recognise_lora, recognise_version
 from studio.formats.gate import Entry, Header
 
 UNET = "model.diffusion_model."
@@ -33,6 +33,41 @@ def test_a_checkpoint_tells_its_kind(kind: str, shapes: dict[str, tuple[int, ...
 
 def test_a_flux_checkpoint_is_known_with_and_without_its_prefix() -> None:
     assert recognise_base(header({UNET + name: shape for name, shape in BASES["flux"].items()})) == "flux"
+
+
+SINGLE = "single_transformer_blocks.0.proj_mlp.weight"
+JOINT = {"joint_blocks.0.context_block.adaLN_modulation.1.bias": (9216,), "joint_blocks.23.x_block.attn.qkv.weight": (4608, 1536)}
+CONTEXT = {"transformer_blocks.0.norm1_context.linear.weight": (9216, 1536)}
+VERSIONS = {
+    "FLUX.1 dev": ("dev", {**BASES["flux"], "guidance_in.in_layer.weight": (3072, 256)}),
+    "FLUX.1 schnell": ("schnell", BASES["flux"]),
+    "FLUX.1 dev, diffusers": ("dev", {SINGLE: (12288, 3072), "time_text_embed.guidance_embedder.linear_1.weight": (3072, 256)}),
+    "FLUX.1 schnell, diffusers": ("schnell", {SINGLE: (12288, 3072)}),
+    "SD 3 Medium": ("3-medium", JOINT),
+    "SD 3.5 Medium": ("3.5-medium", {**JOINT, "joint_blocks.0.x_block.attn2.qkv.weight": (4608, 1536)}),
+    "SD 3.5 Large": ("3.5-large", {**JOINT, "joint_blocks.24.x_block.attn.qkv.weight": (7296, 2432)}),
+    "SD 3 Medium, diffusers": ("3-medium", CONTEXT),
+    "SD 3.5 Medium, diffusers": ("3.5-medium", {**CONTEXT, "transformer_blocks.0.attn2.to_q.weight": (1536, 1536)}),
+    "SD 3.5 Large, diffusers": ("3.5-large", {**CONTEXT, "transformer_blocks.24.attn.to_q.weight": (2432, 2432)}),
+    "SDXL": (None, BASES["sdxl"]),
+    "SDXL with velocity": ("v-prediction", {**BASES["sdxl"], "v_pred": ()}),
+    "SD 1.5": (None, BASES["sd1"]),
+}
+
+
+@pytest.mark.parametrize(("version", "shapes"), VERSIONS.values(), ids=VERSIONS)
+def test_versions_of_a_kind_are_told_apart(version: str | None, shapes: dict[str, tuple[int, ...]]) -> None:
+    assert recognise_version(header(shapes)) == version
+    assert (
+        recognise_version(header({UNET + name if "block" in name or "guidance" in name else name: shape for name, shape in shapes.items()}))
+        == version
+    )
+
+
+def test_velocity_is_known_by_the_metadata_too() -> None:
+    shapes = {name: Entry("F16", shape) for name, shape in BASES["sdxl"].items()}
+    assert recognise_version(Header(shapes, {"modelspec.prediction_type": "v"})) == "v-prediction"
+    assert recognise_version(Header(shapes, {"modelspec.prediction_type": "epsilon"})) is None
 
 
 def test_a_small_checkpoint_of_unusual_width_is_known_by_its_text_encoder() -> None:
@@ -129,6 +164,8 @@ def test_a_lora_for_another_model_is_refused_by_both_names(tmp_path: Path, kind:
         ("control_model.time_embed.0.weight", "ControlNet"),
         ("emb_params", "Textual Inversion"),
         ("down_blocks.0.resnets.0.conv1.weight", "UNet"),
+        (SINGLE, "FLUX.1 Transformer"),
+        ("transformer_blocks.0.norm1_context.linear.weight", "Stable Diffusion 3 Transformer"),
     ],
 )
 def test_a_part_of_a_model_is_no_base_model(tmp_path: Path, name: str, title: str) -> None:
