@@ -11,6 +11,7 @@ import torch
 
 from studio import families
 from studio.config import Config
+from studio.events import Finding
 from studio.families.base import Bundle, Prompt
 from studio.formats.adapter import write_diffusers
 from studio.formats.kohya import write_kohya
@@ -18,6 +19,7 @@ from studio.formats.lora import KINDS, read_lora
 from studio.formats.metadata import kohya_metadata
 from studio.training.continuing import change, continue_from
 from studio.training.lora import Lora, attach, attach_files, weights
+from tests.results import small
 
 FAMILY = families.get("sd")
 CPU = torch.device("cpu")
@@ -162,3 +164,13 @@ def test_what_is_lost_on_the_way_is_said(kind: str, settings: dict[str, Any], sa
     lora = attach(bundle := fresh(), FAMILY.targets(bundle, changed), changed)
     continue_from(lora, layers(path, fresh()))
     assert [note for note in lora.notes if said in note]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("lora", None), ("dora", "A1111 something else"), ("lokr", "diffusers doesn't")])
+def test_a_run_says_which_programs_read_its_kind(kind: str, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STUDIO_HOME", str(tmp_path / "home"))
+    run = small.made(small.pictures(tmp_path / "data"), adapter=kind, max_steps=1)
+    found = [record.event.text for record in run.events() if isinstance(record.event, Finding)]
+    told = [text for text in found if text.startswith(("DoRA", "LoKr"))]
+    assert len(told) == (said is not None)
+    assert all(said in text for text in told if said)

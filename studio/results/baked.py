@@ -13,9 +13,10 @@ from studio import families
 from studio.device import device
 from studio.errors import InputError, MachineError
 from studio.families.base import Bundle, Family
-from studio.formats.lora import Layer, LokrLayer
+from studio.formats.lora import Layer
 from studio.language import say
 from studio.results.precision import stored
+from studio.training.continuing import change
 
 Progress = Callable[[int, int], None]
 WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
@@ -69,19 +70,7 @@ def add(bundle: Bundle, part: str, layers: Mapping[str, Layer]) -> None:
 
 def changed(weight: Tensor, layer: Layer) -> Tensor:
     """The weight with what a layer adds, in float32."""
-    whole: Tensor = weight.float()
-    if isinstance(layer, LokrLayer):
-        second = layer.w2 if layer.w2_b is None else layer.w2 @ layer.w2_b
-        strength = 1.0 if layer.w2_b is None else layer.alpha / len(layer.w2_b)
-        product = torch.kron(layer.w1.float(), second.float().flatten(1)) * strength
-        return whole + product.to(whole.device).view(whole.shape)
-    down, up = layer.down.float().to(whole.device).flatten(1), layer.up.float().to(whole.device).flatten(1)
-    result: Tensor = whole + (up @ down).view(whole.shape) * (layer.alpha / layer.rank)
-    if layer.magnitude is None:
-        return result
-    gain = layer.magnitude.float().to(whole.device).flatten() / result.flatten(1).norm(dim=1)
-    longer: Tensor = result * gain.view(-1, *[1] * (result.dim() - 1))
-    return longer
+    return weight.float() + change(layer, weight.float())
 
 
 def _parts(bundle: Bundle) -> list[str]:

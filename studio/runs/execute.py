@@ -152,6 +152,11 @@ def _lora(config: Config, family: Family, bundle: Bundle) -> Lora:
     targets = family.targets(bundle, config)
     with opening:  # a model that is opened beside would take the new weights' storage away
         lora = attach(bundle, targets, config)
+    match config.adapter:
+        case "dora":
+            lora.notes.append(say("DoRA: diffusers draws what was trained, ComfyUI nearly that, A1111 something else. The merged model serves all."))
+        case "lokr":
+            lora.notes.append(say("LoKr: ComfyUI and A1111 load it, diffusers doesn't. The merged model serves all."))
     if config.init_lora:
         found = read_lora(config.init_lora, family.names, weights(bundle), KINDS)
         lora.notes += found.warnings
