@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -166,11 +167,15 @@ def _examine(folder: Path, names: Sequence[str], config: Config, progress: Progr
         except FaultyDataError as refused:
             return replace(refused.problems[0], file=shown(name), severity=severity)
 
+    def said(name: str, surroundings: Context) -> Look | Problem:
+        """In the language of whoever asks: a thread of the pool knows of no visitor."""
+        return surroundings.run(look, name)
+
     looks: dict[str, Look] = {}
     problems = []
     pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS), "picture")
     try:
-        for done, (name, result) in enumerate(zip(names, pool.map(look, names), strict=True), 1):
+        for done, (name, result) in enumerate(zip(names, pool.map(said, names, (copy_context() for _ in names)), strict=True), 1):
             if isinstance(result, Look):
                 looks[name] = result
             else:

@@ -19,7 +19,7 @@ PLACES = ((0.5, 0.5), (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
 MIRRORED = 1
 MAY_BE = 84
 """Bits in which hashes of one picture may differ; unlike pictures differ in about 128, and hardly ever in less than 90."""
-FIRST_MAY_BE = 28
+FIRST_MAY_BE = 26
 """The same of the first 64 bits, which are compared first."""
 ROWS = 128
 """Pictures that are compared with all others at once."""
@@ -28,6 +28,8 @@ MOST_LOOKS = 4
 
 LOOK = 64
 """Pixels of the square that is looked at closely."""
+WORTH_IT = 0.5
+"""Correlation from which on it is worth while to bring one exactly over the other."""
 STEPS = 12
 BLOCK = 8
 FLAT = 1.5
@@ -107,6 +109,8 @@ def agreement(one: Array, other: Array, view: int = 0) -> float:
     elif view:
         left, top, right, _ = _box(PLACES[view - 2], LOOK)
         start = np.array([[(right - left) / LOOK, 0, left], [0, (right - left) / LOOK, top]])
+    if float((_normal(_warped(one, start)) * _normal(other)).mean()) < WORTH_IT:
+        return 0.0
     moved, inside = _laid_over(one, other, start)
     first, second, whole = (_blocks(values) for values in (moved, other, inside))
     counted = whole.all(1)
@@ -126,15 +130,11 @@ def _laid_over(one: Array, other: Array, warp: Array) -> tuple[Array, Array]:
 
     Lucas and Kanade 1981, forwards additive, on brightness of mean 0 and deviation 1.
     """
-    from PIL import Image
-
-    image, all_inside = Image.fromarray(one), Image.fromarray(np.full(one.shape, 255, np.uint8))
+    everywhere = np.ones_like(one)
     down, across = np.mgrid[:LOOK, :LOOK] + 0.5
     wanted = _normal(other)
     for step in range(STEPS + 1):
-        parts = tuple(warp.ravel().tolist())
-        moved = np.asarray(image.transform((LOOK, LOOK), Image.Transform.AFFINE, parts, Image.Resampling.BILINEAR))
-        inside = np.asarray(all_inside.transform((LOOK, LOOK), Image.Transform.AFFINE, parts)) > 0
+        moved, inside = _warped(one, warp), _warped(everywhere, warp) > 0
         if step == STEPS or not inside.any():
             break
         now = _normal(moved)
@@ -144,6 +144,12 @@ def _laid_over(one: Array, other: Array, warp: Array) -> tuple[Array, Array]:
         change = np.linalg.solve(jacobian.T @ jacobian + 1e-3 * np.eye(6), jacobian.T @ (wanted - now)[inside])
         warp = warp + change.reshape(2, 3)
     return moved, inside
+
+
+def _warped(one: Array, warp: Array) -> Array:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(one).transform(one.shape, Image.Transform.AFFINE, tuple(warp.ravel().tolist()), Image.Resampling.BILINEAR))
 
 
 def _resized(picture: "Image", side: int) -> "Image":

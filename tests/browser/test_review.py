@@ -1,6 +1,7 @@
 """A dataset from pictures without captions to one that is worth training on, as a person does it."""
 
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,12 @@ def test_the_report_leads_to_what_it_found_and_keeps_what_is_said(page: Any, app
     with page.expect_download() as download:
         page.click("#dataset .sheet")
     assert "| Source | my own photos |" in Path(download.value.path()).read_text()
+    page.keyboard.press("Escape")
+    page.click("#dataset .export")
+    page.select_option("#dataset .export-form", "txt")
+    with page.expect_download() as download:
+        page.click("#dataset .export-go")
+    assert {"red_car.png", "red_car.txt"} <= set(zipfile.ZipFile(download.value.path()).namelist())
 
 
 def test_captions_of_markup_stay_text_everywhere(page: Any, app: App, tmp_path: Path) -> None:

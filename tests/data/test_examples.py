@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from studio.data.examples import Example, gather, split
+from studio.data.examples import Example, gather, split, survey
 from studio.data.problems import FaultyDataError
 
 Write = Callable[[str, str | bytes], Path]
@@ -42,6 +42,15 @@ def test_progress_counts_every_picture(config, draw: Draw, write: Write) -> None
     seen: list[tuple[int, int]] = []
     gather(config(), lambda done, total: seen.append((done, total)))
     assert seen == [(done, 5) for done in range(1, 6)]
+
+
+def test_what_is_wrong_with_pictures_is_said_in_the_visitors_language(config, draw: Draw, write: Write) -> None:
+    from studio import language
+
+    write("a.png", "text")
+    with language.speaking("zh"):
+        problems = survey(config(caption_prefix="x")).problems
+    assert "文字" in problems[0].message or "文本" in problems[0].message
 
 
 def test_progress_can_stop_it(config, draw: Draw) -> None:

@@ -1,9 +1,13 @@
 """The Dataset tab's captions: written by a captioner, changed by the dozen, taken back; whatever the browser sends."""
 
+import asyncio
 import time
+import zipfile
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
 
 from studio.data import datasets
 from studio.errors import InputError
@@ -66,6 +70,21 @@ def test_a_change_by_hand_can_be_taken_back_too() -> None:
     captions.save({"name": "gb", "edits": [["crown.png", "a crown", "a golden crown"]]})
     assert captions.undo({"name": "gb"})["count"] == 1
     assert dict(row[:2] for row in rows()["rows"])["crown.png"] == "a crown"
+
+
+def test_a_set_is_packed_as_asked_and_fetched_by_its_token_only() -> None:
+    done = ended(captions.export({"name": "gb", "form": "kohya", "repeats": 7}))
+    url = done["result"]["url"].split("/")
+    assert done["result"]["pictures"] == 40
+
+    def fetch(token: str, name: str) -> Response:
+        return asyncio.run(captions.packed(Request({"type": "http", "path_params": {"token": token, "name": name}})))
+
+    answer = fetch(url[2], url[3])
+    assert isinstance(answer, FileResponse)
+    assert "7_gb/airplane.txt" in zipfile.ZipFile(answer.path).namelist()
+    for token, name in ((url[2], "../x.zip"), (url[2], "y.zip"), ("..", "looks"), ("0" * 32, url[3])):
+        assert fetch(token, name).status_code == 404
 
 
 @pytest.mark.parametrize("words", [None, [], "trigger=a", ["shout"], ["trigger=a"] * 30])

@@ -304,7 +304,7 @@ const pic = (prompt, column, kind = '') => {
 };
 const waits = () => el('p', { class: 'empty' }, job.ended ? t('This picture was not drawn.') : t('Being drawn…'));
 function enlarge(prompt, column) {
-  const box = $('.large');
+  const box = $('dialog.large');
   box.querySelector('img').src = src(prompt, column);
   box.querySelector('img').alt = job.prompts[prompt];
   box.querySelector('p').textContent = `${job.prompts[prompt]} · ${title(column)}`;

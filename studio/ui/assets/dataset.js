@@ -44,6 +44,9 @@ function footer(row) {
       : null,
   ].filter(Boolean);
 }
+function unseen(event) {
+  event.target.replaceWith(el('span', { class: 'unseen soft' }, t('unreadable')));
+}
 function card(row) {
   return el(
     'article',
@@ -51,7 +54,7 @@ function card(row) {
     el(
       'button',
       { type: 'button', class: 'shot', 'aria-label': t('Enlarge {name}', { name: row.name }), onclick: () => enlarge(row) },
-      el('img', { src: image(row.name), alt: '', loading: 'lazy', decoding: 'async', width: 320, height: 168 }),
+      el('img', { src: image(row.name), alt: '', loading: 'lazy', decoding: 'async', width: 320, height: 168, onerror: unseen }),
     ),
     el(
       'div',

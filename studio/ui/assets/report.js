@@ -1,4 +1,5 @@
 // What the data is like, what is wrong with it, and what only a person knows of it.
+const MOST_BARS = 12;
 function bars(title, counts, note = '') {
   const entries = Array.isArray(counts) ? counts : Object.entries(counts),
     most = Math.max(...entries.map(([, count]) => count));
@@ -62,8 +63,8 @@ function charts_of_pictures(about) {
       cropped ? t('{count} pictures lose more than a quarter.', { count: cropped }) : '',
     ),
     bars(t('Tokens in a caption'), about.tokens, about.tokens['>77'] ? t('What is beyond 77 is not read.') : ''),
-    bars(t('Frequent words'), about.words),
-    about.tags.length > 1 ? bars(t('Frequent tags'), about.tags) : null,
+    bars(t('Frequent words'), about.words.slice(0, MOST_BARS)),
+    about.tags.length > 1 ? bars(t('Frequent tags'), about.tags.slice(0, MOST_BARS)) : null,
   ];
 }
 $('.report-open').onclick = () => {
@@ -75,8 +76,11 @@ $('.report-open').onclick = () => {
   $('.sums').textContent = textual
     ? sums_of_texts(described)
     : t('{pictures} pictures, {captions} with a caption, {usable} to train on.', { pictures, captions, usable });
+  const severe = ([, found]) => (found.some(p => p.severity === 'error') ? 0 : 1);
   $('.findings').replaceChildren(
-    ...(kinds.size ? [...kinds].map(([kind, found]) => finding(kind, found)) : [el('div', { class: 'soft' }, t('Nothing is wrong.'))]),
+    ...(kinds.size
+      ? [...kinds].sort((one, other) => severe(one) - severe(other)).map(([kind, found]) => finding(kind, found))
+      : [el('div', { class: 'soft' }, t('Nothing is wrong.'))]),
   );
   for (const input of $$('.facts input')) {
     input.value = about.facts[input.name];
@@ -121,3 +125,26 @@ $('.facts').addEventListener('change', async () => {
     examine();
   }
 });
+
+// The set out again, as other trainers read it.
+$('.export').onclick = () => {
+  $('.export-form').dispatchEvent(new Event('input'));
+  $('.exporting').showModal();
+};
+$('.export-form').addEventListener('input', () => {
+  $('.for-kohya').hidden = $('.export-form').value !== 'kohya';
+});
+$('.export-go').onclick = async () => {
+  $('.exporting').close();
+  await saving;
+  const begun = await ask('export', { name: dataset.name, form: $('.export-form').value, repeats: +$('.export-repeats').value });
+  if (!begun) return;
+  const box = $('.copying');
+  box.hidden = false;
+  box.querySelector('.cancel').onclick = () => ask('cancel', { task: begun.task });
+  const result = await follow(begun.task, state => fill(box, state));
+  box.hidden = true;
+  if (!result) return;
+  el('a', { href: result.url, download: '' }).click();
+  toast(t('{count} pictures packed', { count: result.pictures }), result.renamed.length ? { fix: result.renamed.join('\n'), seconds: 12 } : {});
+};

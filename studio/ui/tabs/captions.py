@@ -1,8 +1,18 @@
 """What the Dataset tab asks of captions: who writes them, changes to many at once, taking the last one back."""
 
+import re
+import secrets
+import shutil
+import time
+from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import quote
 
-from studio.data import album, captioners, captioning, edits, fitness
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from studio import home
+from studio.data import album, captioners, captioning, edits, exporting, fitness
 from studio.data.album import Edit
 from studio.data.captioners import CAPTIONERS, Options
 from studio.data.captioning import Job, Overwrite
@@ -13,6 +23,7 @@ from studio.ui import access, tasks
 MOST_EDITS = 20_000
 MOST_SHOWN = 200
 MOST_CHANGES = 20
+DAY = 24 * 3600
 JUDGES = ("blip-large", "blip", "pocket")
 
 
@@ -99,7 +110,44 @@ def fit(asked: dict[str, Any]) -> dict[str, Any]:
     return tasks.start(say("Comparing captions and pictures"), work)
 
 
-ANSWERS = [writers, save, preview, change, undo, caption, fit]
+def export(asked: dict[str, Any]) -> dict[str, Any]:
+    """Pack the set into a zip as other trainers read it, in the background; the page then fetches it."""
+    found = access.dataset(str(asked.get("name")))
+    form: exporting.Form = asked["form"] if asked.get("form") in exporting.FORMS else "csv"
+    repeats = asked.get("repeats")
+
+    def work(progress: tasks.Progress) -> dict[str, Any]:
+        _forget_old()
+        token = secrets.token_hex(16)
+        target = _packed() / token / f"{found.name}.zip"
+        done = exporting.export(found.folder, target, form, repeats if isinstance(repeats, int) else 1, found.name, progress)
+        renamed = [say("{old} is called {new} there.", old=old, new=new) for new, old in done.renamed.items()]
+        return {"url": f"studio/packed/{token}/{quote(target.name)}", "pictures": done.pictures, "renamed": renamed[:20]}
+
+    return tasks.start(say("Copying"), work)
+
+
+async def packed(request: Request) -> Response:
+    """What `export` has packed, for whoever knows its token."""
+    token, name = request.path_params["token"], request.path_params["name"]
+    path = _packed() / token / name
+    if not re.fullmatch(r"[0-9a-f]{32}", token) or path.parent.name != token or path.suffix != ".zip" or not path.is_file():
+        return Response(status_code=404)
+    return FileResponse(path, filename=path.name, media_type="application/zip")
+
+
+def _packed() -> Path:
+    return home.cache() / "packed"
+
+
+def _forget_old() -> None:
+    """A download takes no longer than a day."""
+    for place in _packed().iterdir() if _packed().is_dir() else ():
+        if place.stat().st_mtime < time.time() - DAY:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+ANSWERS = [writers, save, preview, change, undo, caption, fit, export]
 
 
 def _changed(asked: dict[str, Any]) -> list[Edit]:

@@ -169,7 +169,7 @@ async def picture(request: Request) -> Response:
             return Response(status_code=404)
 
 
-ROUTES = [Route("/studio/dataset/{dataset}/{name:path}", picture)]
+ROUTES = [Route("/studio/dataset/{dataset}/{name:path}", picture), Route("/studio/packed/{token}/{name}", captions.packed)]
 
 
 def build() -> None:
