@@ -11,8 +11,8 @@ from studio.language import say
 ALIASES = {"network_alpha": "lora_alpha"}
 TASKS = {"sd": "image-generation", "llm": "text-generation"}
 OPTIONAL = frozenset(  # not for each family
-    {"prediction_type", "zero_terminal_snr", "snr_gamma", "noise_offset", "train_text_encoder", "text_encoder_lr", "conv_rank"}
-    | {"masked_loss", "unmasked_weight"}
+    {"prediction_type", "zero_terminal_snr", "snr_gamma", "noise_offset", "timestep_sampling", "flow_shift"}
+    | {"train_text_encoder", "text_encoder_lr", "conv_rank", "masked_loss", "unmasked_weight"}
 )
 USUAL = {"learning_rate": (1e-7, 1e-2), "text_encoder_lr": (1e-8, 1e-2), "lora_rank": (1, 256), "noise_offset": (0.0, 0.2)}
 BLANK = re.compile(r"\[[a-z]+\]")
@@ -171,6 +171,10 @@ class Loss(Settings):
     """How much that which is masked counts. 0.1 when absent, so that the rest of a picture still fits it; 0: nothing is learned there."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """How much of a running average of the LoRA each step leaves; that is what is measured, drawn and exported. 0: off. 0.99 suits short runs."""
+    timestep_sampling: Literal["logit_normal", "uniform"] = "logit_normal"
+    """Which amounts of noise are trained on, for models that learn a flow: most often middling ones, or all alike."""
+    flow_shift: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Above 1 it trains more on much noise, for models that learn a flow. The base model's own when absent, which for FLUX.1 dev grows with size."""
 
 
 class Running(Settings):

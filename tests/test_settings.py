@@ -58,6 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "silent" / "metadata.csv").write_text("\n".join(lines[:-1]) + "\n")
     (folder / "other.csv").write_text(text.replace("green", "blue"))
     tiny.sd(folder / "tiny")
+    tiny.flux(folder / "flux")
     return folder
 
 
@@ -159,6 +160,8 @@ SEEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "masked_loss": ("losses", {"train_data_dir": "masked", "masked_loss": True}, {"train_data_dir": "masked"}),
     "unmasked_weight": ("losses", MASKED | {"unmasked_weight": 0.5}, MASKED),
     "ema_decay": ("weights", {"ema_decay": 0.9}, {}),
+    "timestep_sampling": ("losses", {"base_model": "flux", "timestep_sampling": "uniform"}, {"base_model": "flux"}),
+    "flow_shift": ("losses", {"base_model": "flux", "flow_shift": 5.0}, {"base_model": "flux"}),
     "output_dir": ("folder", {"output_dir": "out"}, {}),
     "save_steps": ("saved", {"save_steps": 1}, {}),
     "keep_checkpoints": ("kept", {"save_steps": 1, "keep_checkpoints": 1}, {"save_steps": 1}),
@@ -181,8 +184,8 @@ def test_a_setting_is_not_ignored(setting: str, outcome: Callable[..., Outcome],
 
     def placed(settings: dict[str, Any]) -> dict[str, Any]:
         found = {key: str(place / value) if key in PATHS else value for key, value in settings.items()}
-        if found.get("base_model") == "tiny":
-            found["base_model"] = str(place / "tiny")
+        if found.get("base_model") in ("tiny", "flux"):
+            found["base_model"] = str(place / found["base_model"])
         if found.get("init_lora") == "LORA":
             found["init_lora"] = str(outcome()["folder"] / DIFFUSERS)
         return found

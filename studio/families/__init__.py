@@ -16,9 +16,14 @@ from studio.formats import fingerprints
 from studio.formats.folder import check_folder
 from studio.language import say
 
-FAMILIES = {"sd": "studio.families.sd:StableDiffusion", "sdxl": "studio.families.sdxl:StableDiffusionXL"}
-PIPELINES = {"StableDiffusionPipeline": "sd", "StableDiffusionXLPipeline": "sdxl"}
-BASES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl"}
+FAMILIES = {
+    "sd": "studio.families.sd:StableDiffusion",
+    "sdxl": "studio.families.sdxl:StableDiffusionXL",
+    "sd3": "studio.families.sd3:StableDiffusion3",
+    "flux": "studio.families.flux:Flux",
+}
+PIPELINES = {"StableDiffusionPipeline": "sd", "StableDiffusionXLPipeline": "sdxl", "StableDiffusion3Pipeline": "sd3", "FluxPipeline": "flux"}
+BASES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux"}
 HUB_NAME = re.compile(r"(?!.*(?:--|\.\.|\.(?:git|safetensors|ckpt|gguf)$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 POCKET = Path(__file__).parent.parent / "pocket" / "base"
 

@@ -22,7 +22,8 @@ def tokenizer(pad_token: str = "<|endoftext|>", limit: int = LIMIT) -> Any:
     return CLIPTokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), pad_token=pad_token, model_max_length=limit)
 
 
-def tokens(tokenizer: Any, texts: Sequence[object]) -> "Tensor":
-    """[B, limit]: the texts as numbers, cut off or filled up to the tokenizer's limit."""
-    found: Tensor = tokenizer([str(text) for text in texts], padding="max_length", truncation=True, return_tensors="pt").input_ids
+def tokens(tokenizer: Any, texts: Sequence[object], limit: int | None = None) -> "Tensor":
+    """[B, limit]: the texts as numbers, cut off or filled up to `limit`, the tokenizer's own when absent."""
+    settings = {"padding": "max_length", "truncation": True, "max_length": limit, "return_tensors": "pt"}
+    found: Tensor = tokenizer([str(text) for text in texts], **settings).input_ids
     return found

@@ -1,6 +1,7 @@
 """Stable Diffusion 1.x and 2.x, and the embedded pocket model, which has the same parts."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -94,7 +95,7 @@ class StableDiffusion:
             predicted: Tensor = bundle["unet"](latents.to(bundle.dtype), time, told["embedding"], return_dict=False)[0]
             return predicted
 
-        painter = drawing.Painter(lambda steps, *_: unet.scheduler(bundle, steps), said, lambda latent: unet.decode(bundle, latent))
+        painter = drawing.Painter(partial(unet.scheduler, bundle), said, partial(unet.decode, bundle))
         return drawing.draw(self, bundle, prompts, painter)
 
 

@@ -1,6 +1,7 @@
 """SDXL and what was made from it: Pony, Illustrious, NoobAI, also where they predict the velocity down to pure noise."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -112,7 +113,7 @@ class StableDiffusionXL:
         def said(latents: Tensor, time: Tensor, told: Batch) -> Tensor:
             return _said(bundle, latents.to(bundle.dtype), time, told["embedding"], told["pooled"], told["sizes"])
 
-        painter = drawing.Painter(lambda steps, *_: unet.scheduler(bundle, steps), said, lambda latent: unet.decode(bundle, latent), tell)
+        painter = drawing.Painter(partial(unet.scheduler, bundle), said, partial(unet.decode, bundle), tell)
         return drawing.draw(self, bundle, prompts, painter)
 
 

@@ -2,16 +2,17 @@
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.utils import logging as diffusers_logging
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 from transformers.utils import logging
 
 from studio.errors import ModelError
@@ -19,7 +20,7 @@ from studio.families import clip, diffusion
 from studio.formats import gate
 from studio.language import say
 
-CLIP = (CLIPTextModel, CLIPTextModelWithProjection)
+ENCODERS = (CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel)
 logging.disable_progress_bar()
 logging.set_verbosity_error()  # what is wrong with a model is said here, in one sentence
 diffusers_logging.set_verbosity_error()
@@ -30,7 +31,7 @@ _loading = threading.RLock()  # opening a model patches torch for the moment, fo
 @dataclass(frozen=True)
 class Source:
     """A model on disk. `folder` holds its configurations, and its weights unless they are in `single`, where a part's tensors begin with
-    `prefixes[part]`."""
+    `prefixes[part]`. What such a file leaves out is looked for beside it, in folders that are called as in diffusers."""
 
     folder: Path
     single: Path | None = None
@@ -49,48 +50,85 @@ class Source:
 
     def identity(self, part: str, tokenizer: str = "") -> str:
         """A hash of a part's weights and configuration, and of the tokenizer that belongs to it."""
-        if self.single is not None:
-            return diffusion.weights_digest(self.single, lambda name: name.startswith(self.prefixes[part]))
-        beside = self.folder / tokenizer if tokenizer else None
+        place = self.at(part)
+        if place.single is not None:
+            return diffusion.weights_digest(place.single, lambda name: name.startswith(self.prefixes[part]))
+        beside = place.folder / tokenizer if tokenizer else None
         extra = sorted(beside.glob("*.json")) + sorted(beside.glob("*.txt")) if beside else []
-        return diffusion.files_digest([*_weights(self.folder / part)[0], self.folder / part / "config.json", *extra])
+        return diffusion.files_digest([*_weights(place.folder / part)[0], place.folder / part / "config.json", *extra])
+
+    def at(self, part: str) -> "Source":
+        """Where a part lies: here, or beside the single file. Raises ModelError when it is in neither."""
+        if self.single is None or part in self._inside:
+            return self
+        beside = self.single.parent
+        if not (beside / part).is_dir():
+            raise ModelError(
+                say("{file} comes without {part}.", file=self.single.name, part=part),
+                say("Put the folder {part} of the model in diffusers format beside it, into {folder}.", part=part, folder=beside),
+            )
+        return Source(beside)
+
+    def has(self, part: str) -> bool:
+        """Whether the model comes with a part at all."""
+        place = self.folder if self.single is None else self.single.parent
+        return part in self._inside or any((place / part).glob("*.safetensors"))
+
+    @cached_property
+    def _inside(self) -> set[str]:
+        """The parts that the single file holds."""
+        tensors = gate.check_safetensors(self.single).tensors if self.single else {}
+        return {part for part, prefix in self.prefixes.items() if any(name.startswith(prefix) for name in tensors)}
 
     def open(self, kind: Any, part: str, device: torch.device, dtype: torch.dtype) -> Any:
         """A part as a frozen model of the class `kind`. Raises ModelError, which names the file."""
-        with _loading, named(self.single or self.folder / part):
-            if self.single is None:
-                model = _from_folder(kind, self.folder, part, dtype)
-            elif kind in CLIP:
-                model = whole(self._clip(kind, self.single, part, dtype))
+        place = self.at(part)
+        with _loading, named(place.single or place.folder / part):
+            if place.single is None:
+                model = _from_folder(kind, place.folder, part, dtype)
+            elif kind in ENCODERS:
+                model = whole(self._encoder(kind, place.single, part, dtype))
             else:
                 config = str(self.folder)
-                model = whole(kind.from_single_file(str(self.single), config=config, subfolder=part, dtype=dtype, local_files_only=True))
+                model = whole(kind.from_single_file(str(place.single), config=config, subfolder=part, dtype=dtype, local_files_only=True))
             return model.to(device).requires_grad_(False).eval()
 
     def tokenizer(self, part: str = "tokenizer") -> Any:
         """The CLIP tokenizer of a part; for a single file the one that ships here."""
+        if self.single is None:
+            return self._tokenizer(CLIPTokenizer, part, lambda found, size: found == size)
         settings = self.read(f"{part}/tokenizer_config.json")
-        if self.single is not None:
-            return clip.tokenizer(settings["pad_token"], settings["model_max_length"])
+        return clip.tokenizer(settings["pad_token"], settings["model_max_length"])
+
+    def t5_tokenizer(self, part: str) -> Any:
+        """The T5 tokenizer of a part. The text encoder has room for a few tokens more."""
+        return self.at(part)._tokenizer(T5TokenizerFast, part, lambda found, size: 0.9 * size <= found <= size)
+
+    def _tokenizer(self, kind: Any, part: str, fits: Callable[[int, int], bool]) -> Any:
+        self.read(f"{part}/tokenizer_config.json")
         with _loading, named(self.folder / part):
-            tokenizer = CLIPTokenizer.from_pretrained(self.folder / part, local_files_only=True)
+            tokenizer = kind.from_pretrained(self.folder / part, local_files_only=True)
         size = self.read(f"{part.replace('tokenizer', 'text_encoder')}/config.json").get("vocab_size", 49408)
-        if len(tokenizer) != size:  # an empty folder gives a tokenizer of two tokens, and every prompt means the same
+        if not fits(len(tokenizer), size):  # an empty folder gives a tokenizer of two tokens, and every prompt means the same
             raise ModelError(
                 say("{path}: knows {found} tokens, the text encoder {size}.", path=self.folder / part, found=len(tokenizer), size=size),
                 say("Download the model's tokenizer folder again."),
             )
         return tokenizer
 
-    def _clip(self, kind: Any, single: Path, part: str, dtype: torch.dtype) -> Any:
-        """A CLIP text encoder of a checkpoint; only its own tensors are read."""
-        from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+    def _encoder(self, kind: Any, single: Path, part: str, dtype: torch.dtype) -> Any:
+        """A text encoder of a checkpoint; only its own tensors are read."""
+        from diffusers.loaders import single_file_utils
         from safetensors import safe_open
 
         with safe_open(single, framework="pt") as file:
             names = [name for name in file.keys() if name.startswith(self.prefixes[part])]  # noqa: SIM118 - no mapping
             tensors = {name: file.get_tensor(name) for name in names}
-        return create_diffusers_clip_model_from_ldm(kind, tensors, config=str(self.folder), subfolder=part, torch_dtype=dtype, local_files_only=True)
+        if kind is T5EncoderModel:
+            make = single_file_utils.create_diffusers_t5_model_from_checkpoint
+        else:
+            make = single_file_utils.create_diffusers_clip_model_from_ldm
+        return make(kind, tensors, config=str(self.folder), subfolder=part, torch_dtype=dtype, local_files_only=True)
 
 
 def prediction(source: Source, scheduler: Mapping[str, Any]) -> tuple[str, bool]:

@@ -1,6 +1,5 @@
 """What models with a UNet share, Stable Diffusion and SDXL: their layers, the draw of a step, and how they draw pictures."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,11 +8,10 @@ from torch import Tensor
 from torch.nn import Conv2d, Linear
 
 from studio.config import Config
-from studio.errors import InputError
 from studio.families import diffusion
 from studio.families.base import Batch, Bundle
 from studio.families.sources import Source, prediction
-from studio.language import say
+from studio.families.targets import chosen, ends
 
 TARGETS = {
     "attention": ("to_q", "to_k", "to_v", "to_out.0"),
@@ -51,30 +49,15 @@ def facts(source: Source, title: str) -> dict[str, Any]:
 
 def targets(bundle: Bundle, config: Config) -> list[str]:
     """Linear layers of the UNet by `lora_targets`, convolutions with `conv_rank`, and the text encoders' if they are trained."""
-    found: list[str] = []
-    layers = {name: layer for name, layer in bundle["unet"].named_modules() if isinstance(layer, (Linear, Conv2d))}
-    for target in config.lora_targets:
-        inside = target in TARGETS
-        chosen = TARGETS.get(target, (target,))
-        matched = [name for name in layers if ends(name, chosen) and ("attentions" in name or not inside)]
-        if not matched:
-            raise InputError(
-                say("lora_targets: no layer of this model ends in {name}.", name=target),
-                say("Take attention, feed-forward or the end of a layer's name such as to_q."),
-            )
-        found += matched
+    model = bundle["unet"]
+    found = set(chosen(model, config.lora_targets, TARGETS, "attentions"))
+    layers = [name for name, layer in model.named_modules() if isinstance(layer, (Linear, Conv2d))]
     if config.conv_rank:
-        found += [name for name in layers if ends(name, CONVOLUTIONS) and "attentions" not in name]
-    names = [f"unet.{name}" for name in layers if name in set(found)]
+        found |= {name for name in layers if ends(name, CONVOLUTIONS) and "attentions" not in name}
+    names = [f"unet.{name}" for name in layers if name in found]
     for part in bundle.trainable[1:] if config.train_text_encoder else ():
-        inner = bundle[part].named_modules()
-        names += [f"{part}.{name}" for name, layer in inner if isinstance(layer, Linear) and ends(name, TEXT_TARGETS)]
+        names += [f"{part}.{name}" for name in chosen(bundle[part], TEXT_TARGETS, {}, "")]
     return names
-
-
-def ends(name: str, chosen: Sequence[str]) -> bool:
-    """Whether a layer's name ends in one of the chosen, at a dot."""
-    return any(name == end or name.endswith("." + end) for end in chosen)
 
 
 def draw(bundle: Bundle, batch: Batch, rng: torch.Generator, config: Config, at: float | None = None) -> Batch:
@@ -90,7 +73,7 @@ def draw(bundle: Bundle, batch: Batch, rng: torch.Generator, config: Config, at:
     return {**rest, "noisy": noisy.to(bundle.dtype), "target": target, "timesteps": times, "weight": weight}
 
 
-def scheduler(bundle: Bundle, steps: int) -> DPMSolverMultistepScheduler:
+def scheduler(bundle: Bundle, steps: int, *_: int) -> DPMSolverMultistepScheduler:
     """DPM-Solver++ (Lu et al. 2022) on the model's own schedule. Where that ends in pure noise, its first step is there."""
     facts = bundle.facts
     zero = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if facts["zero_terminal_snr"] else {}

@@ -76,7 +76,7 @@ def _attempt(run: Run, config: Config, anyway: bool) -> Iterator[list[Event]]:
     set_threads(config.threads)
     keep_freed_memory()
     family, bundle = open_base(config)
-    yield [Finding(text=text) for text in unusual(config)]
+    yield [Finding(text=text) for text in (*unusual(config), *bundle.facts.get("notes", ()))]
     with _device(run, bundle) as waiting:
         yield from waiting
         dataset = yield from _dataset(run, config)
@@ -104,7 +104,8 @@ def _cut_off(bundle: Bundle, dataset: Dataset) -> list[Problem]:
     """Captions whose end the model won't see."""
     limit = bundle.facts["tokens"]
     suspects = [example for example in dataset.examples if len(example.caption.encode()) + 2 > limit]  # no token is shorter than a byte
-    return too_long(suspects, lambda text: len(bundle["tokenizer"](text).input_ids), limit)
+    tokenizer = bundle.facts.get("counted_by", "tokenizer")
+    return too_long(suspects, lambda text: len(bundle[tokenizer](text).input_ids), limit)
 
 
 @contextmanager

@@ -29,7 +29,12 @@ def one_thread() -> Iterator[None]:
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]]:
     """Family → small models of it by name."""
     folder = tmp_path_factory.mktemp("models")
-    return {"sd": {"pocket": families.POCKET, "tiny": tiny.sd(folder / "sd")}, "sdxl": {"tiny": tiny.sdxl(folder / "sdxl")}}
+    return {
+        "sd": {"pocket": families.POCKET, "tiny": tiny.sd(folder / "sd")},
+        "sdxl": {"tiny": tiny.sdxl(folder / "sdxl")},
+        "sd3": {"tiny": tiny.sd3(folder / "sd3"), "without-t5": tiny.sd3(folder / "sd3-without-t5", t5=False)},
+        "flux": {"dev": tiny.flux(folder / "dev"), "schnell": tiny.flux(folder / "schnell", guided=False)},
+    }
 
 
 @pytest.fixture(scope="session")

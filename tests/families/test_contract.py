@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from studio import families
-from studio.config import Config
+from studio.config import OPTIONAL, Config
 from studio.families.base import Batch, Bundle, Family, Picture, Prompt, Row
 from studio.formats.adapter import write_diffusers
 from studio.formats.kohya import write_kohya
@@ -19,7 +19,10 @@ from studio.formats.lora import KINDS, Layer, LoraLayer, read_lora
 from studio.formats.metadata import kohya_metadata
 from studio.training.lora import Lora, attach, attach_files, weights
 
-MODELS = [("sd", "pocket"), ("sd", "tiny"), ("sdxl", "tiny")]
+MODELS = [
+    *(("sd", "pocket"), ("sd", "tiny"), ("sdxl", "tiny")),
+    *(("sd3", "tiny"), ("sd3", "without-t5"), ("flux", "dev"), ("flux", "schnell")),
+]
 SETTINGS: dict[str, Any] = {"lora_rank": 4, "lora_alpha": 2.0, "conv_rank": 2, "train_text_encoder": True}
 Fresh = Callable[..., Bundle]
 
@@ -40,8 +43,19 @@ def bundle(model: tuple[str, str], fresh: Fresh) -> Bundle:
 
 
 @pytest.fixture
-def config() -> Config:
-    return Config(base_model="small", train_data_dir=Path("none"), **SETTINGS)
+def config(family: Family) -> Config:
+    means = {key: value for key, value in SETTINGS.items() if key not in OPTIONAL or key in family.settings}
+    return Config(base_model="small", train_data_dir=Path("none"), **means)
+
+
+def kinds(family: Family) -> tuple[str, ...]:
+    """How captions may be encoded: before, and where text encoders are trained, as tokens."""
+    return ("text", "tokens") if "train_text_encoder" in family.settings else ("text",)
+
+
+def joins(family: Family) -> bool:
+    """Whether kohya's files hold several layers as one: then a LoRA comes back as the same matrices, in other factors."""
+    return any(len(place.layers) > 1 for places in family.names.places.values() for place in places)
 
 
 def rows_of(family: Family, bundle: Bundle, kind: str) -> list[Row]:
@@ -53,8 +67,8 @@ def rows_of(family: Family, bundle: Bundle, kind: str) -> list[Row]:
     return [{**picture, **text} for picture, text in zip(family.encode(bundle, "picture", pictures), texts, strict=True)]
 
 
-def drawn(family: Family, bundle: Bundle, config: Config, kind: str = "tokens", at: float | None = None) -> Batch:
-    batch = family.collate(rows_of(family, bundle, kind), config)
+def drawn(family: Family, bundle: Bundle, config: Config, kind: str = "", at: float | None = None) -> Batch:
+    batch = family.collate(rows_of(family, bundle, kind or kinds(family)[-1]), config)
     return family.draw(bundle, batch, torch.Generator().manual_seed(3), config, at)
 
 
@@ -81,7 +95,7 @@ def test_a_model_says_of_which_family_it_is(model: tuple[str, str], small: dict[
 
 
 def test_pictures_and_texts_become_one_finite_loss_each(family: Family, bundle: Bundle, config: Config) -> None:
-    for kind in ("text", "tokens"):
+    for kind in kinds(family):
         loss = family.loss(bundle, drawn(family, bundle, config, kind))
         assert loss.shape == (2,)
         assert loss.dtype == torch.float32
@@ -89,8 +103,8 @@ def test_pictures_and_texts_become_one_finite_loss_each(family: Family, bundle: 
 
 
 def test_a_text_that_is_encoded_before_means_the_same_as_its_tokens(family: Family, bundle: Bundle, config: Config) -> None:
-    before, now = (family.loss(bundle, drawn(family, bundle, config, kind)) for kind in ("text", "tokens"))
-    assert torch.allclose(before, now, atol=1e-5)
+    losses = [family.loss(bundle, drawn(family, bundle, config, kind)) for kind in kinds(family)]
+    assert torch.allclose(losses[0], losses[-1], atol=1e-5)
 
 
 def test_only_adapters_get_gradients_and_each_of_them_does(family: Family, bundle: Bundle, config: Config) -> None:
@@ -127,14 +141,15 @@ def test_fresh_adapters_change_nothing(family: Family, bundle: Bundle, config: C
 def test_an_exported_lora_has_the_same_loss_in_a_fresh_model(
     format: str, tmp_path: Path, family: Family, bundle: Bundle, config: Config, model: tuple[str, str], fresh: Fresh
 ) -> None:
-    lora, path = attached(family, bundle, config), tmp_path / "a.safetensors"
+    lora, path = attached(family, bundle, config, size=1.0), tmp_path / "a.safetensors"
     batch = drawn(family, fresh(*model), config)
     expected = family.loss(bundle, batch)
     write_lora(format, path, lora.export(), family)
     other = fresh(*model)
     attach_files(other, [read_lora(path, family.names, weights(other)).layers])
-    assert torch.equal(family.loss(other, batch), expected)
-    assert not torch.equal(family.loss(fresh(*model), batch), expected)
+    exact = format == "diffusers" or not joins(family)
+    torch.testing.assert_close(family.loss(other, batch), expected, rtol=0 if exact else 1e-5, atol=0)
+    assert not torch.allclose(family.loss(fresh(*model), batch), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("format", ["diffusers", "kohya"])
@@ -143,12 +158,21 @@ def test_each_export_comes_back_unchanged(format: str, tmp_path: Path, family: F
     assert all(layer.alpha != layer.rank for layer in layers.values())
     write_lora(format, path, layers, family)
     back = read_lora(path, family.names, weights(bundle))
-    assert back.layers.keys() == layers.keys()
     assert back.warnings == ()
-    for name, layer in layers.items():
-        found = back.layers[name]
-        assert torch.equal(found.down, layer.down)
-        assert torch.equal(found.up * found.alpha / found.rank, layer.up * layer.alpha / layer.rank)
+    assert back.layers.keys() >= layers.keys()
+    for name, found in back.layers.items():
+        layer = layers.get(name)
+        if layer is None or (format == "kohya" and joins(family)):
+            expected = torch.zeros(()) if layer is None else matrix(layer)
+            torch.testing.assert_close(matrix(found), expected.expand_as(matrix(found)), rtol=1e-5, atol=1e-7)
+        else:
+            assert torch.equal(found.down, layer.down)
+            assert torch.equal(found.up * found.alpha / found.rank, layer.up * layer.alpha / layer.rank)
+
+
+def matrix(layer: LoraLayer) -> torch.Tensor:
+    """What a LoRA adds to its layer."""
+    return layer.up.flatten(1) @ layer.down.flatten(1) * (layer.alpha / layer.rank)
 
 
 @pytest.mark.parametrize("format", ["diffusers", "kohya"])

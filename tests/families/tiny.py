@@ -1,4 +1,4 @@
-"""Small models of random numbers, some 100 kB each: a Stable Diffusion 2 that predicts the velocity, and an SDXL; 16 × 16 pixels."""
+"""Small models of random numbers, some 100 kB each, one of every kind; 16 × 16 pixels."""
 
 import json
 import shutil
@@ -12,6 +12,14 @@ from studio.families import POCKET
 
 TOKENS = 1234  # the pocket model's tokenizer
 SPECIAL = {"vocab_size": TOKENS, "bos_token_id": TOKENS - 2, "eos_token_id": TOKENS - 1, "pad_token_id": TOKENS - 1}
+
+T5_WORDS = (
+    "<pad>",
+    "</s>",
+    "<unk>",
+    *(f"▁{word}" for word in ["a", "the", "red", "blue", "apple", "car", "green", "tree", "cat", "dog", "face"]),
+    *"▁abcdefghijklmnopqrstuvwxyz",
+)
 
 
 def sd(folder: Path) -> Path:
@@ -63,11 +71,72 @@ def sdxl(folder: Path) -> Path:
     return _write(folder, models, "StableDiffusionXLPipeline")
 
 
-def _vae() -> Any:
+def sd3(folder: Path, t5: bool = True, sample_size: int = 8) -> Path:
+    """Write a Stable Diffusion 3.5 below `folder`: two kinds of attention, two CLIPs, and T5 unless it is left out."""
+    from diffusers import SD3Transformer2DModel
+    from transformers import CLIPTextModelWithProjection
+
+    with torch.random.fork_rng():
+        torch.manual_seed(9)
+        transformer = SD3Transformer2DModel(
+            sample_size=sample_size,
+            in_channels=4,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=48,
+            caption_projection_dim=16,
+            pooled_projection_dim=16 + 24,
+            pos_embed_max_size=sample_size,
+            dual_attention_layers=(0,),
+            qk_norm="rms_norm",
+        )
+        _noisy(transformer)
+        clips = {"text_encoder": CLIPTextModelWithProjection(_clip(16)), "text_encoder_2": CLIPTextModelWithProjection(_clip(24))}
+        models = {"transformer": transformer, "vae": _vae(flow=True), **clips} | ({"text_encoder_3": _t5(48)} if t5 else {})
+    return _write(folder, models, "StableDiffusion3Pipeline", {"shift": 3.0})
+
+
+def flux(folder: Path, guided: bool = True) -> Path:
+    """Write a FLUX.1 below `folder`: dev, or schnell where it isn't guided."""
+    from diffusers import FluxTransformer2DModel
+    from transformers import CLIPTextModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(10)
+        transformer = FluxTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            pooled_projection_dim=16,
+            guidance_embeds=guided,
+            axes_dims_rope=(2, 2, 4),
+        )
+        _noisy(transformer)
+        models = {"transformer": transformer, "vae": _vae(flow=True), "text_encoder": CLIPTextModel(_clip(16)), "text_encoder_2": _t5(32)}
+    written = _write(folder, models, "FluxPipeline", {"shift": 3.0, "use_dynamic_shifting": guided})
+    path = written / "transformer/config.json"  # the real one says nothing of its size, which is 128
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sample_size": 8}), encoding="utf-8")
+    return written
+
+
+def _noisy(model: Any) -> None:
+    """Some of a fresh transformer's layers are zero, so that most others would have no say."""
+    for parameter in model.parameters():
+        if not parameter.any():
+            parameter.data.normal_(0, 0.1)
+
+
+def _vae(flow: bool = False) -> Any:
     from diffusers import AutoencoderKL
 
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
-    return AutoencoderKL(block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, sample_size=16, **blocks)
+    others = {"scaling_factor": 0.5, "shift_factor": 0.1, "use_quant_conv": False, "use_post_quant_conv": False} if flow else {}
+    return AutoencoderKL(block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, sample_size=16, **blocks, **others)
 
 
 def _clip(width: int) -> Any:
@@ -77,10 +146,34 @@ def _clip(width: int) -> Any:
     return CLIPTextConfig(num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=24, **sizes, **SPECIAL)
 
 
-def _write(folder: Path, models: Mapping[str, Any], pipeline: str) -> Path:
+def _t5(width: int) -> Any:
+    from transformers import T5Config, T5EncoderModel
+
+    sizes = {"d_model": width, "d_ff": 2 * width, "d_kv": 8, "num_heads": 2, "num_layers": 1}
+    return T5EncoderModel(T5Config(vocab_size=len(T5_WORDS), feed_forward_proj="gated-gelu", **sizes)).eval()
+
+
+def _t5_tokenizer(folder: Path) -> None:
+    from transformers import T5TokenizerFast
+
+    T5TokenizerFast(vocab=[(word, -float(number)) for number, word in enumerate(T5_WORDS)], extra_ids=0).save_pretrained(folder)
+
+
+def _write(folder: Path, models: Mapping[str, Any], pipeline: str, flow: Mapping[str, Any] | None = None) -> Path:
+    index: dict[str, Any] = {"_class_name": pipeline}
     for part, model in models.items():
         model.save_pretrained(folder / part)
-    for part in ("scheduler", *(part.replace("text_encoder", "tokenizer") for part in models if part.startswith("text_encoder"))):
-        shutil.copytree(POCKET / part.removesuffix("_2"), folder / part)
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}), encoding="utf-8")
+        if part.startswith("text_encoder"):
+            tokenizer = part.replace("text_encoder", "tokenizer")
+            if type(model).__name__ == "T5EncoderModel":
+                _t5_tokenizer(folder / tokenizer)
+            else:
+                shutil.copytree(POCKET / "tokenizer", folder / tokenizer)
+    if flow is None:
+        shutil.copytree(POCKET / "scheduler", folder / "scheduler")
+    else:
+        (folder / "scheduler").mkdir()
+        schedule = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, **flow}
+        (folder / "scheduler/scheduler_config.json").write_text(json.dumps(schedule), encoding="utf-8")
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     return folder
