@@ -100,6 +100,11 @@ LORAS = [
     ("flux", "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", (8, 3072)),
     ("flux", "lora_unet_single_blocks_0_linear1.lora_down.weight", (8, 3072)),
     ("flux", "transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight", (8, 3072)),
+    ("flux", "transformer.transformer_blocks.0.ff_context.net.0.proj.lora_A.weight", (8, 3072)),
+    ("flux", "lora_transformer_single_transformer_blocks_0_attn_to_q.lora_down.weight", (8, 3072)),
+    ("flux", "diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight", (8, 3072)),
+    ("sd3", "lora_transformer_transformer_blocks_0_attn_add_q_proj.lora_down.weight", (8, 2432)),
+    ("sdxl", "text_encoder_2.text_model.encoder.layers.0.mlp.fc1.lora_A.weight", (8, 1280)),
     ("llm", "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", (8, 2048)),
 ]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from studio.errors import ModelError
 from studio.formats import vocabularies
 from studio.formats.kohya import write_kohya
-from studio.formats.lora import LoraLayer, read_lora
+from studio.formats.lora import LokrLayer, LoraLayer, read_lora
 
 from .sd import delta, random_layer, same
 
@@ -101,3 +101,80 @@ def test_only_the_last_block_of_sd3_has_a_shift_and_a_scale_alone(tmp_path: Path
     up = load_file(tmp_path / "a.safetensors")["lora_unet_joint_blocks_0_context_block_adaLN_modulation_1.lora_up.weight"]
     assert torch.equal(up, lora.up.roll(WIDTH, 0) if moves else lora.up)
     assert same(read_lora(tmp_path / "a.safetensors", vocabularies.SD3).layers, {f"{BLOCK}.norm1_context.linear": lora})
+
+
+ALL = ("lora", "dora", "lokr")
+
+
+def with_magnitude(lora: LoraLayer, seed: int) -> LoraLayer:
+    return dataclasses.replace(lora, magnitude=torch.rand(len(lora.up), generator=torch.Generator().manual_seed(seed)))
+
+
+def test_dora_of_all_parts_is_joined_and_comes_back(tmp_path: Path) -> None:
+    layers = {name: with_magnitude(layer(seed), seed) for seed, name in enumerate((QUERY, KEY, VALUE))}
+    tensors = written(tmp_path, layers)
+    assert torch.equal(tensors[f"{JOINED}.dora_scale"], torch.cat([lora.magnitude for lora in layers.values()])[:, None])
+    back = read_lora(tmp_path / "a.safetensors", vocabularies.FLUX, kinds=ALL).layers
+    assert same(back, layers)
+    assert all(torch.equal(back[name].magnitude, lora.magnitude) for name, lora in layers.items())
+
+
+def test_dora_of_some_parts_is_written_layer_by_layer(tmp_path: Path) -> None:
+    layers = {QUERY: with_magnitude(layer(1), 1), VALUE: with_magnitude(layer(2), 2)}
+    tensors = written(tmp_path, layers)
+    assert {name.split(".")[0] for name in tensors} == {f"lora_transformer_transformer_blocks_0_attn_to_{letter}" for letter in "qv"}
+    for known in (None, dict.fromkeys((QUERY, KEY, VALUE), (WIDTH, WIDTH))):
+        assert same(read_lora(tmp_path / "a.safetensors", vocabularies.FLUX, known, ALL).layers, layers)
+
+
+def test_lokr_is_written_layer_by_layer_where_the_model_joins(tmp_path: Path) -> None:
+    random = torch.Generator().manual_seed(1)
+    w1, w2, w2_b = (torch.randn(*shape, generator=random) for shape in ((2, 3), (6, 2), (2, 4)))
+    layers = {QUERY: LokrLayer(w1, w2, 3.0, w2_b), f"{BLOCK}.ff.net.2": LokrLayer(w1, w2 @ w2_b, 1.0)}
+    write_kohya(tmp_path / "a.safetensors", layers, vocabularies.FLUX, {})
+    names = {name.split(".")[0] for name in load_file(tmp_path / "a.safetensors")}
+    assert names == {"lora_transformer_transformer_blocks_0_attn_to_q", "lora_unet_double_blocks_0_img_mlp_2"}
+    back = read_lora(tmp_path / "a.safetensors", vocabularies.FLUX, dict.fromkeys(layers, (WIDTH, WIDTH)), ALL).lokr
+    assert back.keys() == layers.keys()
+    assert torch.equal(back[QUERY].w1, w1)
+    assert torch.equal(back[QUERY].w2_b, w2_b)
+    assert back[QUERY].alpha == 3.0
+    assert torch.equal(back[f"{BLOCK}.ff.net.2"].w2, w2 @ w2_b)
+
+
+LOKR = {"lokr_w1": (2, 3), "lokr_w2_a": (6, 2), "lokr_w2_b": (2, 4)}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"lokr_w2_b": (2, 5)}, r"lokr_w2_b has the shape \[2, 5\], expected is \[2, 4\]"),
+        ({"lokr_w2_a": (6, 3)}, r"lokr_w2_a has the shape \[6, 3\], expected is \[6, 2\]"),
+        ({"lokr_w1": (5, 3)}, r"lokr_w1 has the shape \[5, 3\], expected is \[12, 12\]"),
+        ({"lokr_w1": (0, 3)}, r"lokr_w1 has the shape \[0, 3\]"),
+        ({"lokr_w2_b": None}, "has no lokr_w2_b weight"),
+        ({"lokr_w1": None}, "has no lokr_w1 weight"),
+        ({"dora_scale": (12, 1)}, "dora_scale has no place beside the layer's other tensors"),
+    ],
+)
+def test_lokr_that_does_not_fit_is_refused_by_its_tensor(tmp_path: Path, change: dict[str, tuple[int, ...] | None], problem: str) -> None:
+    name = "lora_unet_double_blocks_0_img_mlp_2"
+    shapes = {key: shape for key, shape in {**LOKR, **change}.items() if shape is not None}
+    save_file({f"{name}.{key}": torch.ones(shape) for key, shape in shapes.items()}, tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match=problem):
+        read_lora(tmp_path / "a.safetensors", vocabularies.FLUX, {f"{BLOCK}.ff.net.2": (WIDTH, WIDTH)}, ALL)
+
+
+def test_lokr_of_query_key_and_value_in_one_is_refused(tmp_path: Path) -> None:
+    save_file({f"{JOINED}.{key}": torch.ones(shape) for key, shape in LOKR.items()}, tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match="is LoKr of several layers in one"):
+        read_lora(tmp_path / "a.safetensors", vocabularies.FLUX, kinds=ALL)
+
+
+def test_lengths_of_inputs_are_no_magnitude(tmp_path: Path) -> None:
+    lora = layer(1, outputs=2 * WIDTH)
+    name = "lora_unet_double_blocks_0_img_mlp_2"
+    tensors = {f"{name}.lora_down.weight": lora.down, f"{name}.lora_up.weight": lora.up}
+    save_file({**tensors, f"{name}.dora_scale": torch.ones(1, WIDTH)}, tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match=r"dora_scale has the shape \[1, 12\], expected is \[24, 1\]"):
+        read_lora(tmp_path / "a.safetensors", vocabularies.FLUX, kinds=ALL)
