@@ -101,6 +101,19 @@ def test_a_file_draws_what_the_trained_adapter_draws(kind: str, form: str, fresh
     assert not np.array_equal(full, half)
 
 
+def test_files_of_all_kinds_are_blended_each_by_its_own_strength(fresh: Callable[[], Bundle]):
+    exported = [trained(fresh(), adapter=kind).export() for kind in KINDS]
+    attach_files(together := fresh(), exported)
+    for number, one in enumerate(exported):
+        attach_files(alone := fresh(), [one])
+        strengths = tuple(0.7 * (slot == number) for slot in range(len(KINDS)))
+        prompts = [Prompt("a cat", steps=2, guidance=3.0, strengths=wanted) for wanted in (strengths, (0.0,) * len(KINDS))]
+        first, second = (piece.image for piece in sorted(FAMILY.sample(together, prompts), key=lambda piece: piece.index) if piece.image)
+        single = next(piece.image for piece in FAMILY.sample(alone, [Prompt("a cat", steps=2, guidance=3.0, strengths=(0.7,))]) if piece.image)
+        assert np.abs(np.asarray(first).astype(int) - np.asarray(single)).max() <= 1
+        assert first != second
+
+
 @pytest.mark.parametrize(("kind", "size"), [("lora", 0.3), ("dora", 0.22)])
 def test_diffusers_makes_the_same_picture_of_the_file(kind: str, size: float, fresh: Callable[[], Bundle], tmp_path: Path):
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline

@@ -11,7 +11,7 @@ from studio.config import Config
 from studio.errors import InputError
 from studio.families.base import Bundle
 from studio.formats.lora import LoraLayer
-from studio.training.continuing import continue_from
+from studio.training.continuing import _of_rank, continue_from
 from studio.training.lora import AdaptedLayer, Blend, attach, attach_files, scale_of
 from studio.training.lowrank import LoraLinear, LowRank
 
@@ -144,6 +144,19 @@ def test_continuing_keeps_the_most_of_a_higher_rank_and_says_so():
         lost = (delta(layer) - delta(found[name])).norm()
         assert math.isclose(float(lost), float(best[2:].norm()), rel_tol=1e-3)
     assert len(lora.notes) == 2, "what was lost, and that convolutions are left out"
+
+
+def test_large_matrices_lose_no_more_than_they_must():
+    rng = torch.Generator().manual_seed(0)
+    flat = torch.randn(300, 400, generator=rng) * 0.1 + torch.randn(300, 3, generator=rng) @ torch.randn(3, 400, generator=rng)
+    torch.manual_seed(5)
+    down, up, share = _of_rank(flat, 4)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(3), expected), "the process' randomness is not touched"
+    singular = torch.linalg.svdvals(flat).square()
+    assert math.isclose(share, float(singular[:4].sum() / singular.sum()), rel_tol=1e-3)
+    assert math.isclose(float((flat - up @ down).square().sum() / flat.square().sum()), 1 - share, rel_tol=1e-3)
 
 
 def test_files_are_blended_by_row():
