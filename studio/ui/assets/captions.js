@@ -33,8 +33,9 @@ async function change_many(changes) {
 let looked = 0;
 async function look(changes) {
   const box = $('.preview'),
-    turn = ++looked,
-    answer = changes ? await ask('preview', { name: dataset.name, changes, only: names_of() }, { quiet: true }) : { ok: true, count: 0, edits: [] };
+    turn = ++looked;
+  box.querySelector('.apply').disabled = true; // until it is known what would change
+  const answer = changes ? await ask('preview', { name: dataset.name, changes, only: names_of() }, { quiet: true }) : { ok: true, count: 0, edits: [] };
   if (turn !== looked || !answer) return;
   box.querySelector('h2').textContent = !answer.ok
     ? `${answer.error} ${answer.fix}`

@@ -429,7 +429,7 @@ document.addEventListener('keydown', event => {
 let typing = 0;
 $('.search').addEventListener('input', () => {
   clearTimeout(typing);
-  typing = setTimeout(searched, 100);
+  typing = setTimeout(searched, 60);
 });
 function searched() {
   clearTimeout(typing);
