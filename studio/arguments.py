@@ -81,7 +81,7 @@ def parser(words: Sequence[str], commands: Mapping[str, Command]) -> argparse.Ar
     _add_sample(command("sample"))
     _add_export(command("export"))
     sub = command("inspect")
-    sub.add_argument("file", type=Path, help=say("a LoRA file, made here or elsewhere"))
+    sub.add_argument("file", help=say("a LoRA file, made here or elsewhere, or a run"))
     sub.add_argument("--json", action="store_true", help=say("as JSON"))
     _add_lora(command("lora"))
     _add_presets(command("presets"))

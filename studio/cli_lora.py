@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.errors import InputError
@@ -69,7 +70,12 @@ def inspect(arguments: argparse.Namespace) -> None:
     """Say what is in a LoRA file, of whatever program."""
     from studio.formats.inspect import inspect as look
 
-    found = look(arguments.file)
+    path = Path(arguments.file)
+    if not path.exists():
+        from studio.results.generate import find_lora
+
+        path = find_lora(arguments.file)
+    found = look(path)
     if arguments.json:
         print(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
         return

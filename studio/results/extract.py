@@ -62,7 +62,7 @@ def extract(tuned: str, base_model: str, rank: int, progress: Progress) -> Made:
         merged_from=f"{after.name} - {before.name}",
         resolution=int(left.facts["resolution"]),
         dtype=types[0],
-        facts={"base_model": before.name, "prediction_type": left.facts.get("prediction_type")},
+        facts={"base_model": before.name, "version": left.facts.get("version"), "prediction_type": left.facts.get("prediction_type")},
         notes=(say("Norms and biases differ too. A LoRA can't hold that; it is left out."),) if beyond else (),
     )
 

@@ -18,7 +18,7 @@ from studio.formats.adapter import write_diffusers
 from studio.formats.fingerprints import TITLES, check_lora, recognise_lora
 from studio.formats.kohya import write_kohya
 from studio.formats.lora import LoraLayer, read_lora
-from studio.formats.metadata import kohya_metadata
+from studio.formats.metadata import VERSIONS, kohya_metadata
 from studio.language import say
 from studio.results.export import PRECISIONS, in_precision
 
@@ -108,7 +108,9 @@ def facts_of(metadata: Mapping[str, str]) -> dict[str, Any]:
     """What of a file's metadata still holds for a file that is made from it."""
     velocity = metadata.get("modelspec.prediction_type", "").startswith("v") or metadata.get("ss_base_model_version", "").endswith("_v")
     names = {"base_model": "ss_sd_model_name", "trigger_phrase": "modelspec.trigger_phrase"}
+    architecture = metadata.get("modelspec.architecture", "").removesuffix("/lora")
     return {
+        "version": next((version for version, ending in VERSIONS.items() if architecture.endswith(ending)), None),
         "prediction_type": "v_prediction" if velocity else None,
         **{key: metadata.get(name) for key, name in names.items()},
     }

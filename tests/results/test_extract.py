@@ -11,11 +11,17 @@ from safetensors.torch import load_file, save_file
 from studio import families
 from studio.cli import main
 from studio.errors import ModelError
+from studio.formats.kohya import write_kohya
 from studio.formats.lora import read_lora
+from studio.formats.metadata import kohya_metadata
+from studio.results.baked import bake
 from studio.results.extract import extract
 from studio.results.generate import LoraChoice
 from studio.results.lorafile import write
-from tests.formats.sd import NAMES, delta
+from studio.results.merge import merge
+from studio.training.lora import weights
+from tests.families import tiny
+from tests.formats.sd import NAMES, delta, random_layer
 
 from . import small
 
@@ -69,6 +75,26 @@ def test_other_changes_are_left_out_and_said(tuned: Path):
     name = next(name for name in tensors if name.endswith("norm1.bias"))
     save_file({**tensors, name: tensors[name] + 1}, path, {"format": "pt"})
     assert extract(str(tuned), "pocket", 1, silent).notes == ("Norms and biases differ too. A LoRA can't hold that; it is left out.",)
+
+
+def test_sdxl_is_merged_baked_and_taken_out_again_with_both_encoders(tmp_path: Path):
+    source = tiny.sdxl(tmp_path / "xl")
+    family = families.get("sdxl")
+    known = weights(family.load(source, torch.device("cpu"), torch.float32))
+    choices, sums = [], {}
+    for seed in (1, 2):
+        layers = {name: random_layer(shape, 2, 1.0, 100 * seed + at) for at, (name, shape) in enumerate(known.items()) if "attn" in name}
+        facts = {"kind": "sdxl", "name": str(seed), "lora_rank": 2, "lora_alpha": 1.0, "resolution": 1024}
+        write_kohya(path := tmp_path / f"{seed}.safetensors", layers, family.names, kohya_metadata(facts))
+        choices.append(LoraChoice(path))
+        sums = {name: sums.get(name, 0) + delta(layer) for name, layer in layers.items()}
+    merged = merge(choices, None, silent)
+    write(merged, tmp_path / "both.safetensors")
+    bake(str(source), read_lora(tmp_path / "both.safetensors", family.names, known).layers, tmp_path / "baked", silent)
+    made = extract(str(tmp_path / "baked"), str(source), 4, silent)
+    assert {name.partition(".")[0] for name in made.layers} == {"unet", "text_encoder", "text_encoder_2"}
+    assert (made.layers.keys(), made.kind, made.notes) == (sums.keys(), "sdxl", ())
+    assert all(torch.allclose(delta(layer), sums[name], atol=1e-5) for name, layer in made.layers.items())
 
 
 def test_models_of_other_shapes_have_no_difference(tuned: Path):

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from studio import home
 from studio.data.listing import READABLE
-from studio.errors import InputError, MachineError, StudioError
+from studio.errors import InputError, MachineError, ModelError, StudioError
 from studio.files import write_atomically
 from studio.language import say
 from studio.runs import curves, overview, result, trash
@@ -220,9 +220,10 @@ def _loads(path: Path) -> list[tuple[str, str, str]]:
     from studio.formats.gate import check_safetensors
     from studio.formats.readers import will_load
 
-    if not path.is_file():
+    try:
+        header = check_safetensors(path)
+    except ModelError:  # not there yet, or damaged: the row of downloads shows what there is
         return []
-    header = check_safetensors(path)
     kind = recognise_lora(header)
     return loading(will_load(header, kind)) if kind else []
 
