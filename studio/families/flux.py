@@ -52,6 +52,7 @@ class Flux:
         distilled = bool(facts["transformer"].get("guidance_embeds"))
         facts |= {
             "kind": "flux",
+            "version": "dev" if distilled else "schnell",
             "tokens": 512 if distilled else 256,
             "counted_by": "tokenizer_2",
             "guided": distilled,

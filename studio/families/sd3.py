@@ -53,6 +53,7 @@ class StableDiffusion3:
         place = Source(source) if source.is_dir() else Source(ASSETS / _layout(source), source, PREFIXES)
         encoders = (*CLIPS, T5) if place.has(T5) else CLIPS
         facts = flow.facts(place, source.stem) | {"kind": "sd3", "tokens": 77, "flow_shift": 1.0, "steps": 28, "guidance": 4.5}
+        facts["version"] = _version(facts["transformer"])
         if T5 in encoders:
             facts |= {"tokens": T5_TOKENS, "counted_by": "tokenizer_3"}
         else:
@@ -142,3 +143,10 @@ def _layout(single: Path) -> str:
     if any("joint_blocks.37." in name for name in names):
         return "sd35-large"
     return "sd35-medium" if any("x_block.attn2." in name for name in names) else "sd3-medium"
+
+
+def _version(transformer: dict[str, Any]) -> str:
+    """Large ones have 38 blocks; of the others, 3.5 has a second attention."""
+    if transformer.get("num_layers", 0) > 24:
+        return "3.5-large"
+    return "3.5-medium" if transformer.get("dual_attention_layers") else "3-medium"

@@ -183,6 +183,7 @@ def test_diffusers_puts_the_same_on_every_layer(tmp_path: Path, name: str, kind:
     if kind == "StableDiffusionXLPipeline":
         write_kohya(tmp_path / "k.safetensors", layers, model.names, {})
         assert equal(opened_by_diffusers(tmp_path / "k.safetensors", kind, model.build()), layers)
+        assert all(verdict.complete for verdict in will_load(check_safetensors(tmp_path / "k.safetensors"), "sdxl"))
 
 
 def test_diffusers_understands_joined_layers_of_flux(tmp_path: Path) -> None:
@@ -199,6 +200,18 @@ def test_diffusers_understands_joined_layers_of_flux(tmp_path: Path) -> None:
     encoder = clip(16, 12)
     FluxPipeline.load_lora_into_text_encoder(state, None, encoder, prefix="text_encoder", adapter_name="probe")
     assert equal(loaded_into("text_encoder", encoder), {layer: lora for layer, lora in model.inner.items() if layer.startswith("text_encoder.")})
+
+
+def test_what_diffusers_loses_of_a_flux_file_is_what_the_table_says(tmp_path: Path) -> None:
+    from diffusers import FluxPipeline
+
+    model = Model("FLUX.1")
+    write_kohya(tmp_path / "k.safetensors", model.layers, model.names, {})
+    state = FluxPipeline.lora_state_dict(tmp_path, weight_name="k.safetensors")
+    lost = {key.rpartition(".lora_")[0] for key in state if not key.startswith(("transformer.", "text_encoder."))}
+    verdict = next(verdict for verdict in will_load(check_safetensors(tmp_path / "k.safetensors"), "flux") if verdict.program == "diffusers")
+    assert verdict.lost == tuple(sorted(model.names.in_kohya(f"transformer.{layer}") for layer in lost))
+    assert len(lost) == 10
 
 
 @pytest.mark.parametrize(
