@@ -14,7 +14,7 @@ from studio.fields import Given
 from studio.language import say
 
 if TYPE_CHECKING:
-    from studio.runs.imported import Imported, Note
+    from studio.runs.foreign.imported import Imported, Note
     from studio.runs.presets import Preset
 
 
@@ -26,8 +26,9 @@ def presets(arguments: argparse.Namespace) -> None:
 def recommend(arguments: argparse.Namespace) -> None:
     """Find settings for pictures, a base model and this machine, with the reason for each."""
     from studio.files import write_atomically
-    from studio.runs import facts, run
-    from studio.runs import recommend as adviser
+    from studio.runs import run
+    from studio.runs.advice import facts
+    from studio.runs.advice import recommend as adviser
     from studio.terminal import following
 
     if arguments.output and arguments.output.exists():
@@ -96,10 +97,10 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from studio.runs import foreign
     from studio.runs import presets as shelf
+    from studio.runs.foreign import reading
 
-    found = foreign.read(arguments.file)
+    found = reading.read(arguments.file)
     made = shelf.save(arguments.title or found.title, found.about, found.settings)
     if arguments.json:
         print(json.dumps({**_row(made), "taken": found.taken, **_notes(found)}, ensure_ascii=False, indent=1))
@@ -123,10 +124,10 @@ def _tell(heading: str, notes: "list[Note]") -> None:
 
 
 def _diff(arguments: argparse.Namespace) -> None:
-    from studio.runs import foreign
     from studio.runs import presets as shelf
+    from studio.runs.foreign import reading
 
-    left, right = (foreign.preset(name) for name in (arguments.a, arguments.b))
+    left, right = (reading.preset(name) for name in (arguments.a, arguments.b))
     rows = shelf.differences(left, right)
     if arguments.json:
         print(json.dumps({key: {"a": a, "b": b} for key, a, b in rows}, ensure_ascii=False, indent=1))

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from studio.pocket import SAMPLES
-from studio.runs import foreign
+from studio.runs.foreign import reading
 from tests.browser.app import App, open_tab, settle
 
 FORM = Path(__file__).parent.parent / "runs" / "settings" / "kohya_ss.json"
@@ -202,7 +202,7 @@ def test_a_foreign_file_becomes_a_preset_and_goes_out_again(page: Any):
     page.click("#presets .two .primary")
     with page.expect_download() as download:
         page.click("#presets .share")
-    shared = foreign.parse(Path(download.value.path()).read_text(), "neon-style.yaml")
+    shared = reading.parse(Path(download.value.path()).read_text(), "neon-style.yaml")
     assert (download.value.suggested_filename, shared.title, shared.settings["lora_rank"]) == ("neon-style.yaml", "neon-style", 32)
 
     page.click("#presets [data-view=yaml]")

@@ -7,8 +7,8 @@ from studio import fields, home
 from studio.errors import InputError
 from studio.fields import Given
 from studio.language import say
-from studio.runs import foreign
 from studio.runs import presets as shelf
+from studio.runs.foreign import reading
 from studio.runs.presets import Preset
 from studio.ui import access, form, tasks
 from studio.ui.parts import part
@@ -41,7 +41,7 @@ def check(asked: dict[str, Any]) -> dict[str, Any]:
 def read(asked: dict[str, Any]) -> dict[str, Any]:
     """Settings from a text: our YAML, or a file of another trainer, with what was adapted and left out. Paths are looked at when a run starts."""
     name = Path(str(asked.get("name") or "settings")).name[:80]
-    found = foreign.parse(str(asked.get("text") or ""), name)
+    found = reading.parse(str(asked.get("text") or ""), name)
     missing = {key: "pocket" if key == "base_model" else "." for key in ("base_model", "train_data_dir") if key not in found.settings}
     config = fields.build({key: Given(value, name) for key, value in {**missing, **found.settings}.items()})
     access.limited(config.model_copy(update={"train_data_dir": home.home()} if "train_data_dir" in missing else {}))

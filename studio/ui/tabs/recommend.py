@@ -17,7 +17,7 @@ def recommend(asked: dict[str, Any]) -> dict[str, Any]:
     runs = access.runs()
 
     def work(progress: tasks.Progress) -> dict[str, Any]:
-        from studio.runs import facts
+        from studio.runs.advice import facts
 
         known = facts.gather(config, facts.base_of(config), runs, progress)
         return {"said": {code: _said(code, known) for code in LANGUAGES}, **_values(known)}
@@ -38,14 +38,14 @@ def _config(asked: dict[str, Any]) -> Config:
 
 
 def _values(known: Any) -> dict[str, Any]:
-    from studio.runs import recommend as adviser
+    from studio.runs.advice import recommend as adviser
 
     return {"values": {one.key: one.value for one in adviser.recommend(known)}}
 
 
 def _said(code: str, known: Any) -> dict[str, Any]:
     """The sentences in one language: what it was recommended for, the reason of each value, and what to know besides."""
-    from studio.runs import recommend as adviser
+    from studio.runs.advice import recommend as adviser
 
     with speaking(code):
         found = adviser.recommend(known)

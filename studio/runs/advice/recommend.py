@@ -7,9 +7,9 @@ from studio import fields
 from studio.config import OPTIONAL, Config
 from studio.fields import Given
 from studio.language import say
-from studio.runs import avoiding, rules
-from studio.runs.facts import Chosen, Facts, Recommendation
-from studio.runs.habits import POCKET
+from studio.runs.advice import avoiding, rules
+from studio.runs.advice.facts import Chosen, Facts, Recommendation
+from studio.runs.advice.habits import POCKET
 
 Rule = Callable[[Facts, Chosen], Iterator[Recommendation]]
 

@@ -12,9 +12,9 @@ from studio.data import wording
 from studio.data.examples import Dataset, Example, Progress, survey, unwatched
 from studio.data.problems import FaultyDataError
 from studio.device import device, dtype, precision, room
+from studio.runs.advice.habits import POCKET
+from studio.runs.advice.lessons import Lesson, Likeness, learned
 from studio.runs.environment import device_name
-from studio.runs.habits import POCKET
-from studio.runs.lessons import Lesson, Likeness, learned
 from studio.runs.run import Run
 
 

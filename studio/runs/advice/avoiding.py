@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from studio.language import say
-from studio.runs import rules
-from studio.runs.facts import Chosen, Facts, Recommendation
-from studio.runs.habits import memory
-from studio.runs.lessons import Lesson
+from studio.runs.advice import rules
+from studio.runs.advice.facts import Chosen, Facts, Recommendation
+from studio.runs.advice.habits import memory
+from studio.runs.advice.lessons import Lesson
 
 LOWER = 3.0
 """A learning rate that diverged is divided by this."""

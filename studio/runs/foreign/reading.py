@@ -10,8 +10,9 @@ from studio import fields
 from studio.errors import InputError
 from studio.fields import Given
 from studio.language import say
-from studio.runs import kohya, presets
-from studio.runs.imported import Imported
+from studio.runs import presets
+from studio.runs.foreign import kohya
+from studio.runs.foreign.imported import Imported
 from studio.runs.presets import Preset
 
 LARGEST = 1_000_000  # characters

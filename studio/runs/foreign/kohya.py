@@ -9,8 +9,8 @@ from studio import families
 from studio.config import OPTIONAL, Config
 from studio.formats.fingerprints import TITLES
 from studio.language import say
-from studio.runs import kohya_settings as table
-from studio.runs.imported import Imported, Note, Reading, as_number, choices
+from studio.runs.foreign import kohya_settings as table
+from studio.runs.foreign.imported import Imported, Note, Reading, as_number, choices
 
 TRAINS = ("lora_type", "network_module", "network_dim", "learning_rate", "unet_lr")
 FLAGS = re.compile(r"\s--[a-z]+\b.*")

@@ -8,8 +8,8 @@ from typing import Any
 from studio.data.buckets import bucket_for, fit
 from studio.data.examples import held_out
 from studio.language import say
-from studio.runs.facts import Base, Chosen, Facts, Pictures, Recommendation
-from studio.runs.habits import POCKET, memory, pocket, usual
+from studio.runs.advice.facts import Base, Chosen, Facts, Pictures, Recommendation
+from studio.runs.advice.habits import POCKET, memory, pocket, usual
 
 SMALL_CARD = 24
 SMALLEST_CARD = 8

@@ -14,7 +14,7 @@ from studio.data.listing import scan
 from studio.errors import DivergedError, NoMemoryError
 from studio.events import Started
 from studio.runs import curves
-from studio.runs.habits import POCKET
+from studio.runs.advice.habits import POCKET
 from studio.runs.run import Run
 
 FEWEST = 6

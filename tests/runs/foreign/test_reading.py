@@ -8,8 +8,9 @@ import pytest
 from studio import families, fields
 from studio.config import Config
 from studio.errors import InputError
-from studio.runs import foreign, kohya_settings, presets
-from studio.runs.imported import Imported, Note
+from studio.runs import presets
+from studio.runs.foreign import kohya_settings, reading
+from studio.runs.foreign.imported import Imported, Note
 
 FILES = Path(__file__).parent / "settings"
 
@@ -19,11 +20,11 @@ def reasons(notes: list[Note]) -> dict[str, str]:
 
 
 def toml(text: str) -> Imported:
-    return foreign.parse(text, "my.toml")
+    return reading.parse(text, "my.toml")
 
 
 def test_a_form_of_kohya_ss():
-    made = foreign.read(FILES / "kohya_ss.json")
+    made = reading.read(FILES / "kohya_ss.json")
     assert (made.program, made.title) == ("kohya_ss", "neon-style")
     assert made.settings == made.settings | {
         "family": "sd",
@@ -60,8 +61,8 @@ def test_a_form_of_kohya_ss():
 def test_flags_that_kohya_ss_hands_on_count():
     text = {"LoRA_type": "Standard", "unet_lr": 1e-4, "text_encoder_lr": 1e-5, "sdxl": True, "clip_skip": "1"}
     more = '--lr_scheduler_type "CosineAnnealingLR" --network_train_unet_only --noise_offset=0.1'
-    assert "train_text_encoder" in foreign.parse(json.dumps(text), "a.json").settings
-    made = foreign.parse(json.dumps({**text, "additional_parameters": more}), "a.json")
+    assert "train_text_encoder" in reading.parse(json.dumps(text), "a.json").settings
+    made = reading.parse(json.dumps({**text, "additional_parameters": more}), "a.json")
     assert "train_text_encoder" not in made.settings
     assert made.settings["noise_offset"] == 0.1
     assert set(reasons(made.left_out)) == {"lr_scheduler_type"}
@@ -75,11 +76,11 @@ def test_a_template_of_sd_trainer_only_holds_what_it_changes():
 
 def test_nobodys_key_is_shown():
     assert "hf_abcdefgh" in (FILES / "kohya_ss.json").read_text()
-    assert "hf_abcdefgh" not in repr(foreign.read(FILES / "kohya_ss.json"))
+    assert "hf_abcdefgh" not in repr(reading.read(FILES / "kohya_ss.json"))
 
 
 def test_a_file_of_sd_trainer():
-    made = foreign.read(FILES / "sd-trainer.toml")
+    made = reading.read(FILES / "sd-trainer.toml")
     assert (made.program, made.title) == ("SD-Trainer", "aki")
     assert made.settings == made.settings | {
         "lora_rank": 32,
@@ -96,7 +97,7 @@ def test_a_file_of_sd_trainer():
 
 
 def test_a_file_of_sd_scripts_means_what_it_means_there_where_it_is_silent():
-    made = foreign.read(FILES / "sd-scripts.toml")
+    made = reading.read(FILES / "sd-scripts.toml")
     assert made.settings == made.settings | {
         "lora_rank": 16,
         "lora_alpha": 1.0,
@@ -114,7 +115,7 @@ def test_a_file_of_sd_scripts_means_what_it_means_there_where_it_is_silent():
 
 
 def test_a_rate_for_an_optimizer_that_isnt_there_is_none_for_ours():
-    made = foreign.read(FILES / "sd-scripts.toml")
+    made = reading.read(FILES / "sd-scripts.toml")
     there = made.settings.get("optimizer") == "prodigy"
     assert (made.settings.get("learning_rate") == 1.0) == there
     assert ("learning_rate" in reasons(made.left_out)) == (not there)
@@ -201,7 +202,7 @@ DEEP = '{"a":' * 100_000
 )
 def test_a_bad_file_is_answered_in_a_sentence(name: str, text: str, sentence: str):
     with pytest.raises(InputError) as caught:
-        foreign.parse(text, name)
+        reading.parse(text, name)
     assert sentence in caught.value.what
     assert "\n" not in caught.value.what
 
@@ -209,7 +210,7 @@ def test_a_bad_file_is_answered_in_a_sentence(name: str, text: str, sentence: st
 @pytest.mark.parametrize("value", ["{}", "[[]]", '"x"', "1e999", "-1", "null", "true", "[null]", '{"a": {"b": 1}}'])
 def test_no_value_of_a_strange_type_breaks_it(value: str):
     for key in json.loads((FILES / "kohya_ss.json").read_text()):
-        made = foreign.parse(f'{{"network_dim": 8, "LoRA_type": "Standard", "network_module": "networks.lora", "{key}": {value}}}', "a.json")
+        made = reading.parse(f'{{"network_dim": 8, "LoRA_type": "Standard", "network_module": "networks.lora", "{key}": {value}}}', "a.json")
         fields.build({name: fields.Given(value, "") for name, value in {**presets.YOURS, **made.settings}.items()})
 
 
@@ -219,7 +220,7 @@ def test_a_preset_goes_through_a_file_unchanged(tmp_path: Path):
     )
     (tmp_path / "shared.yaml").write_text(presets.template(made), encoding="utf-8")
     presets.delete(made.name)
-    found = foreign.read(tmp_path / "shared.yaml")
+    found = reading.read(tmp_path / "shared.yaml")
     again = presets.save(found.title, found.about, found.settings)
     assert (again.name, again.title, again.about) == (made.name, made.title, made.about)
     assert {key: one.value for key, one in again.settings.items()} == {key: one.value for key, one in made.settings.items()}

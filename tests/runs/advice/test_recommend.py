@@ -15,9 +15,9 @@ from studio.fields import Given
 from studio.language import speaking
 from studio.pocket import SAMPLES
 from studio.runs import run as shelf
-from studio.runs.facts import Base, Facts, Machine, Pictures, Recommendation, base_of, gather, pictures_of
-from studio.runs.lessons import Lesson
-from studio.runs.recommend import about, config, notes, recommend
+from studio.runs.advice.facts import Base, Facts, Machine, Pictures, Recommendation, base_of, gather, pictures_of
+from studio.runs.advice.lessons import Lesson
+from studio.runs.advice.recommend import about, config, notes, recommend
 
 SD = Base("sd", "Stable Diffusion 1.x / 2.x", 512, 64, 77, OPTIONAL)
 SD2 = replace(SD, resolution=768)

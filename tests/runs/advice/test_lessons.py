@@ -15,7 +15,7 @@ from studio.events import Started, Steps, Validated
 from studio.fields import Given
 from studio.pocket import SAMPLES
 from studio.runs import run as shelf
-from studio.runs.lessons import Likeness, learned, overfitted_after
+from studio.runs.advice.lessons import Likeness, learned, overfitted_after
 from studio.runs.run import Run
 
 
