@@ -12,7 +12,7 @@ ALIASES = {"network_alpha": "lora_alpha"}
 TASKS = {"sd": "image-generation", "llm": "text-generation"}
 OPTIONAL = frozenset(  # not for each family
     {"prediction_type", "zero_terminal_snr", "snr_gamma", "noise_offset", "timestep_sampling", "flow_shift"}
-    | {"train_text_encoder", "text_encoder_lr", "conv_rank", "masked_loss", "unmasked_weight"}
+    | {"train_text_encoder", "text_encoder_lr", "conv_rank", "masked_loss", "unmasked_weight", "prior_data_dir", "prior_prompt", "prior_weight"}
 )
 USUAL = {"learning_rate": (1e-7, 1e-2), "text_encoder_lr": (1e-8, 1e-2), "lora_rank": (1, 256), "noise_offset": (0.0, 0.2)}
 BLANK = re.compile(r"\[[a-z]+\]")
@@ -92,6 +92,10 @@ class Data(Settings):
     """Shuffle the comma-separated tags of a caption each time it is shown. For tags, not for sentences."""
     keep_tokens: Annotated[int, Field(ge=0, le=75)] = 0
     """How many tags at the front stay where they are when shuffle_tags is on."""
+    prior_data_dir: FilePath | None = None
+    """Folder or zip with pictures of the class, any dog say, that the model shall still draw as before: as many are shown as training pictures."""
+    prior_prompt: str = ""
+    """Caption of the class pictures that have none, such as a dog."""
     validation_split: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     """Share of the pictures that is kept out of training to measure the loss on."""
 
@@ -169,6 +173,8 @@ class Loss(Settings):
     """Learn only where masks are white: grey pictures of the same names in a folder masks, or NAME.mask.png, or the pictures' transparency."""
     unmasked_weight: Annotated[float, Field(ge=0, le=1)] | None = None
     """How much that which is masked counts. 0.1 when absent, so that the rest of a picture still fits it; 0: nothing is learned there."""
+    prior_weight: Annotated[float, Field(gt=0, le=100)] | None = None
+    """How much the pictures in prior_data_dir count beside the training pictures. 1 when absent."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """How much of a running average of the LoRA each step leaves; that is what is measured, drawn and exported. 0: off. 0.99 suits short runs."""
     timestep_sampling: Literal["logit_normal", "uniform"] = "logit_normal"

@@ -37,6 +37,7 @@ def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
         (["train", "--base_model", "pocket", "--train_data_dir", ".", "--resolution", "100"], "must be a multiple of 16"),
         (["train", "--base_model", "pocket", "--train_data_dir", ".", "--task_type", "llm"], "doesn't fit pocket"),
         (["train", "--base_model", "pocket", "--train_data_dir", ".", "--init_lora", "nowhere"], "init_lora: nowhere is not there"),
+        (["train", "--base_model", "pocket", "--train_data_dir", ".", "--prior_weight", "1"], "prior_weight: only means something"),
         (["resume", "EXP-1"], "There is no run EXP-1"),
         (["stop", "EXP-1"], "There is no run EXP-1"),
         (["export", "EXP-1"], "There is no run EXP-1"),

@@ -41,12 +41,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight pictures of two shapes with tags, the same with faults, other captions, another base model and a LoRA."""
     folder = tmp_path_factory.mktemp("settings")
     lines = ["file_name,text"]
-    for kind in ("pictures", "bad", "silent", "masked/masks"):
+    for kind in ("pictures", "bad", "silent", "masked/masks", "prior"):
         (folder / kind).mkdir(parents=True)
     for number, path in enumerate(sorted((SAMPLES / "gameboy").glob("*.png"))[:8]):
         with Image.open(path) as opened:
             picture = opened.convert("RGB").resize((64, 64)).crop((0, 16, 64, 48) if number % 2 else (0, 0, 64, 64))
-        for kind in ("pictures", "bad", "silent", "masked"):
+        for kind in ("pictures", "bad", "silent", "masked", "prior"):
             picture.save(folder / kind / path.name)
         Image.linear_gradient("L").save(folder / "masked" / "masks" / path.name)
         lines.append(f'{path.name},"{path.stem}, green, pixels, small"')
@@ -108,6 +108,7 @@ def _run(settings: dict[str, Any]) -> Outcome:
 
 
 MASKED = {"train_data_dir": "masked", "masked_loss": True}
+PRIOR = {"prior_data_dir": "prior", "prior_prompt": "a dog"}
 # setting → (what is seen, how it is set, what it is beside)
 SEEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "base_model": ("layers", {"base_model": "tiny"}, {}),
@@ -158,6 +159,9 @@ SEEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "snr_gamma": ("losses", {"snr_gamma": 1.0}, {}),
     "noise_offset": ("losses", {"noise_offset": 0.2}, {}),
     "masked_loss": ("losses", {"train_data_dir": "masked", "masked_loss": True}, {"train_data_dir": "masked"}),
+    "prior_data_dir": ("data", PRIOR, {}),
+    "prior_prompt": ("data", PRIOR | {"prior_prompt": "a cat"}, PRIOR),
+    "prior_weight": ("weights", PRIOR | {"prior_weight": 0.1}, PRIOR),
     "unmasked_weight": ("losses", MASKED | {"unmasked_weight": 0.5}, MASKED),
     "ema_decay": ("weights", {"ema_decay": 0.9}, {}),
     "timestep_sampling": ("losses", {"base_model": "flux", "timestep_sampling": "uniform"}, {"base_model": "flux"}),
@@ -170,7 +174,7 @@ SEEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "sample_steps": ("sampled", {"sample_prompts": ["a dog face"], "sample_steps": 2}, {"sample_prompts": ["a dog face"]}),
     "threads": ("threads", {"threads": 2}, {}),
 }
-PATHS = ("train_data_dir", "metadata_path", "output_dir")
+PATHS = ("train_data_dir", "metadata_path", "prior_data_dir", "output_dir")
 ELSEWHERE = {"gradient_checkpointing"}  # changes memory and time, nothing else: tests/training/test_trainer.py
 
 

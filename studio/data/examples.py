@@ -45,17 +45,19 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run learns from, in the order of the names. `findings` are warnings: they stop nothing."""
+    """What a run learns from, in the order of the names. `findings` are warnings: they stop nothing. `prior` are pictures of the class, which
+    the model shall draw as before."""
 
     folder: Path
     examples: tuple[Example, ...]
     findings: tuple[Problem, ...]
+    prior: tuple[Example, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """sha256 over the pictures' bytes, the captions and masks, in order: other names or folders change nothing."""
-        total = hashlib.sha256()
-        for example in self.examples:
+        total = hashlib.sha256(b"prior" if self.prior else b"")
+        for example in (*self.prior, *self.examples):
             text = hashlib.sha256(example.caption.encode("utf-8", "surrogatepass")).hexdigest()
             mask = f" {example.mask.identity}" if example.mask else ""
             total.update(f"{example.content} {text}{mask}\n".encode())
@@ -84,11 +86,27 @@ def gather(config: Config, progress: Progress = unwatched, extract_to: Path | No
 
     `extract_to` is where a zip is unpacked. Raises FaultyDataError (a DataError) with all errors there are.
     """
-    seen = survey(config, progress, extract_to)
-    errors = [problem for problem in seen.problems if problem.severity == "error"]
-    if errors:
+    seen, prior = survey(config, progress, extract_to), _class_pictures(config, progress, extract_to)
+    problems = (*seen.problems, *prior.problems) if prior else seen.problems
+    if errors := [problem for problem in problems if problem.severity == "error"]:
         raise FaultyDataError(errors)
-    return Dataset(seen.folder, seen.examples, seen.problems)
+    return Dataset(seen.folder, seen.examples, problems, prior.examples if prior else ())
+
+
+def _class_pictures(config: Config, progress: Progress, extract_to: Path | None) -> Survey | None:
+    """The pictures in prior_data_dir, with their own captions or else prior_prompt."""
+    if config.prior_data_dir is None:
+        return None
+    own = {"train_data_dir": config.prior_data_dir, "metadata_path": None, "caption_prefix": "", "caption_suffix": "", "masked_loss": False}
+    seen = survey(config.model_copy(update=own | ({"missing_captions": "empty"} if config.prior_prompt else {})), progress, extract_to)
+    fix = say("Write captions, or set prior_prompt to one for all.")
+    problems = [
+        replace(problem, file=f"{shown(config.prior_data_dir.name)}/{problem.file}", fix=fix if problem.kind == "no-caption" else problem.fix)
+        for problem in seen.problems
+        if problem.kind != "masks"
+    ]
+    examples = tuple(replace(example, caption=example.caption or config.prior_prompt) for example in seen.examples)
+    return replace(seen, examples=examples, problems=tuple(problems))
 
 
 def survey(config: Config, progress: Progress = unwatched, extract_to: Path | None = None, remember: bool = False) -> Survey:

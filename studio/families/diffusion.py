@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-SETTINGS = frozenset({"masked_loss", "unmasked_weight"})
+SETTINGS = frozenset({"masked_loss", "unmasked_weight", "prior_data_dir", "prior_prompt", "prior_weight"})
 """What means something for every image family."""
 
 

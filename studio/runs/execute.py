@@ -82,12 +82,14 @@ def _attempt(run: Run, config: Config, anyway: bool) -> Iterator[list[Event]]:
         dataset = yield from _dataset(run, config)
         yield [Finding(text=text) for text in lines([*dataset.findings, *_cut_off(bundle, dataset)])]
         sets = split(dataset.examples, config.validation_split if config.validation_steps else 0.0, config.seed)
-        data = yield from _until_stopped(run, prepare(config, family, bundle, sets, home.cache()))
+        data = yield from _until_stopped(run, prepare(config, family, bundle, sets, home.cache(), dataset.prior))
         if sets[1]:
             text = say("{train} pictures are trained on, {held} are held out.", train=len(sets[0]), held=len(sets[1]))
             if sets[2]:
                 text = say("Too few pictures to hold any out: the validation loss is measured on {share} trained ones.", share=f"{sets[2]:.0%}")
             yield [Note(text=text)]
+        if dataset.prior:
+            yield [Note(text=say("{count} class pictures are in prior_data_dir; as many are shown as training pictures.", count=len(dataset.prior)))]
         lora = _lora(config, family, bundle)
         yield [Finding(text=text) for text in lora.notes]
         trainer = Trainer(config, family, bundle, lora, data, run.folder)
@@ -103,7 +105,8 @@ def _attempt(run: Run, config: Config, anyway: bool) -> Iterator[list[Event]]:
 def _cut_off(bundle: Bundle, dataset: Dataset) -> list[Problem]:
     """Captions whose end the model won't see."""
     limit = bundle.facts["tokens"]
-    suspects = [example for example in dataset.examples if len(example.caption.encode()) + 2 > limit]  # no token is shorter than a byte
+    every = (*dataset.examples, *dataset.prior)
+    suspects = [example for example in every if len(example.caption.encode()) + 2 > limit]  # no token is shorter than a byte
     tokenizer = bundle.facts.get("counted_by", "tokenizer")
     return too_long(suspects, lambda text: len(bundle[tokenizer](text).input_ids), limit)
 

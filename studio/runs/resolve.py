@@ -57,13 +57,20 @@ def complete(config: Config) -> Config:
             say("zero_terminal_snr: pure noise says nothing of the noise in it, so a model that predicts noise can't learn from it."),
             say("Take it out, or set prediction_type: v_prediction for a base model that predicts the velocity."),
         )
+    if config.prior_data_dir:
+        found["prior_weight"] = config.prior_weight or 1.0
+    elif alone := [name for name in ("prior_prompt", "prior_weight") if getattr(config, name)]:
+        raise InputError(
+            say("{key}: only means something for the class pictures in prior_data_dir.", key=alone[0]),
+            say("Set prior_data_dir to a folder of them, or take it out."),
+        )
     if config.masked_loss:
         found["unmasked_weight"] = UNMASKED if config.unmasked_weight is None else config.unmasked_weight
     if config.train_text_encoder:
         found["text_encoder_lr"] = config.text_encoder_lr or config.learning_rate / 2
     if config.adapter == "lokr":
         found["lokr_factor"] = config.factor
-    for name in ("train_data_dir", "metadata_path", "init_lora", "output_dir"):
+    for name in ("train_data_dir", "metadata_path", "prior_data_dir", "init_lora", "output_dir"):
         if path := getattr(config, name):
             found[name] = Path(path).expanduser().absolute()
             if name != "output_dir" and not found[name].exists():

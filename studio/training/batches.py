@@ -19,15 +19,17 @@ class Batches:
 
     Each bucket is an endless row of shuffled passes over its examples, cut into whole batches: none is padded, dropped or smaller, and every
     example comes once a pass. After epoch e, bucket b has given ⌈e · n_b / batch_size⌉ batches; those of an epoch are shuffled together.
+    `companions` are buckets of other examples, of which an epoch shows as many as of the first, however many there are.
     """
 
     buckets: Sequence[Sequence[int]]
     batch_size: int
     seed: int
+    companions: Sequence[Sequence[int]] = ()
 
     def count(self, epochs: int) -> int:
         """Batches in that many epochs."""
-        return sum(self._given(bucket, epochs) for bucket in range(len(self.buckets)))
+        return sum(self._given(bucket, epochs) for bucket in range(len(self._all)))
 
     def epoch(self, number: int) -> int:
         """The epoch, from 0, that batch `number` is in."""
@@ -41,7 +43,7 @@ class Batches:
         epoch = self.epoch(number)
         before = self.count(epoch)
         place = _permutation(self.count(epoch + 1) - before, self.seed, "order", epoch)[number - before]
-        for bucket, examples in enumerate(self.buckets):
+        for bucket, examples in enumerate(self._all):
             given, size = self._given(bucket, epoch), len(examples)
             here = self._given(bucket, epoch + 1) - given
             if place < here:
@@ -51,8 +53,15 @@ class Batches:
             place -= here
         raise IndexError(number)
 
+    @property
+    def _all(self) -> Sequence[Sequence[int]]:
+        return (*self.buckets, *self.companions)
+
     def _given(self, bucket: int, epochs: int) -> int:
-        return -(-epochs * len(self.buckets[bucket]) // self.batch_size)
+        shown, out_of = epochs * len(self._all[bucket]), 1
+        if bucket >= len(self.buckets):
+            shown, out_of = shown * sum(map(len, self.buckets)), sum(map(len, self.companions))
+        return -(-shown // (out_of * self.batch_size))
 
 
 @lru_cache(maxsize=64)

@@ -1,7 +1,7 @@
 """From examples to rows in memory: every picture and every text is encoded once, kept on disk by content, and found there the next time."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -28,8 +28,7 @@ ON_GPU_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Shown:
-    """How an example can be shown: its bucket, its views (as it is, and mirrored: a picture, and its mask where masks count), and its texts
-    (by variant)."""
+    """How an example can be shown: its bucket, its views (as it is, and mirrored), each the names of some rows, and its texts (by variant)."""
 
     bucket: tuple[int, int]
     views: tuple[tuple[str, ...], ...]
@@ -77,15 +76,20 @@ class _Wanted:
 
 
 def prepare(
-    config: Config, family: Family, bundle: Bundle, sets: tuple[Sequence[Example], Sequence[Example], float], folder: Path
+    config: Config,
+    family: Family,
+    bundle: Bundle,
+    sets: tuple[Sequence[Example], Sequence[Example], float],
+    folder: Path,
+    prior: Sequence[Example] = (),
 ) -> Generator[list[Event], None, Prepared]:
     """Encode what the cache below `folder` doesn't hold; yields progress and returns `Prepared`.
 
-    `sets` are the training examples, the held-out ones and the share of these that is trained on all the same. The parts that only encode are
-    let go, and never opened when every row was there.
+    `sets` are the training examples, the held-out ones and the share of these that is trained on all the same; `prior` are the class
+    pictures. The parts that only encode are let go, and never opened when every row was there.
     """
     train, held_out, trained_share = sets
-    examples = [*train, *held_out] if not trained_share else list(train)
+    examples = [*train, *([] if trained_share else held_out), *prior]
     cache, wanted = RowCache(folder), _Wanted()
     text_kind: Literal["text", "tokens"] = "tokens" if config.train_text_encoder else "text"
     encoders = [bundle.identity(part) for part in bundle.encoders]
@@ -96,6 +100,8 @@ def prepare(
     drawn = {text: text_key(text) for text in ("", *config.sample_prompts)}
     wanted.texts |= {name: text for text, name in drawn.items()}
     rows: dict[str, Row] = {}
+    if prior:
+        shown = _weighed(shown, len(shown) - len(prior), config.prior_weight or 1.0, rows)
     yield from _read_masks(wanted.masks, rows, cache, bundle.facts, config.unmasked_weight or 0.0)
     encoded = 0
     jobs: list[tuple[Literal["picture", "text", "tokens"], dict[str, Picture] | dict[str, str], str]] = [
@@ -124,14 +130,25 @@ def prepare(
         bundle.remembered.update({text: rows[name] for text, name in drawn.items()})
     if bundle.release("vae", *(() if config.train_text_encoder else bundle.encoders)):
         free_memory(bundle.device)
-    order = list(range(len(train))) * config.num_repeats
-    by_bucket: dict[tuple[int, int], list[int]] = {}
-    for index in order:
-        by_bucket.setdefault(shown[index].bucket, []).append(index)
-    batches = Batches(tuple(by_bucket[bucket] for bucket in sorted(by_bucket)), config.batch_size, config.seed)
+    own, companions = list(range(len(train))) * config.num_repeats, range(len(shown) - len(prior), len(shown))
+    batches = Batches(_by_bucket(own, shown), config.batch_size, config.seed, _by_bucket(companions, shown))
     position = {example: index for index, example in enumerate(examples)}
     held = [position[example] for example in held_out]
     return Prepared(rows, shown, empty, batches, held, trained_share, encoded)
+
+
+def _by_bucket(indices: Sequence[int], shown: Sequence[Shown]) -> tuple[list[int], ...]:
+    found: dict[tuple[int, int], list[int]] = {}
+    for index in indices:
+        found.setdefault(shown[index].bucket, []).append(index)
+    return tuple(found[bucket] for bucket in sorted(found))
+
+
+def _weighed(shown: Sequence[Shown], first: int, weight: float, rows: dict[str, Row]) -> list[Shown]:
+    """The same, with a row in each view that says how much its loss counts: `weight` from the `first` class picture on, else 1."""
+    rows |= {"own": {"emphasis": torch.tensor(1.0)}, "prior": {"emphasis": torch.tensor(weight)}}
+    names = ["own"] * first + ["prior"] * (len(shown) - first)
+    return [replace(one, views=tuple((*view, name) for view in one.views)) for one, name in zip(shown, names, strict=True)]
 
 
 def _read_masks(views: Mapping[str, View], rows: dict[str, Row], cache: RowCache, facts: Mapping[str, Any], floor: float) -> Iterator[list[Event]]:

@@ -121,7 +121,8 @@ class Trainer:
             for i, part in enumerate(parts):
                 rng = seeded(config.seed, "draw", first + i)
                 batch = self._to_device(self.family.draw(self.bundle, part, rng, config))
-                loss = (self.family.loss(self.bundle, batch) * batch["count"]).sum() / count
+                losses = self.family.loss(self.bundle, batch) * batch["count"]
+                loss = (losses * batch["emphasis"] if "emphasis" in batch else losses).sum() / count
                 torch.autograd.backward(self.optimizer.scaled(loss))
                 total += loss.detach()
         factor = schedule(config.lr_scheduler, self.step, self.steps, config.warmup_steps)

@@ -251,3 +251,17 @@ def test_a_share_of_nothing_holds_nothing_out() -> None:
     pictures = examples("a", "b", "c")
     assert split(pictures, 0, 1) == (pictures, (), 0.0)
     assert split((), 0.1, 1) == ((), (), 0.0)
+
+
+def test_class_pictures_have_captions_of_their_own_or_the_prompt(config, draw: Draw, write: Write, tmp_path: Path) -> None:
+    draw("train/a.png")
+    draw("class/b.png")
+    draw("class/c.png")
+    write("class/c.txt", "a brown dog")
+    settings = {"train_data_dir": tmp_path / "train", "caption_prefix": "sks,", "prior_data_dir": tmp_path / "class"}
+    assert refusal(config(**settings)) == ["class/b.png: The picture has no caption."]
+    data = gather(config(**settings, prior_prompt="a dog"))
+    assert [(example.name, example.caption) for example in data.prior] == [("b.png", "a dog"), ("c.png", "a brown dog")]
+    assert [example.caption for example in data.examples] == ["sks,"]
+    plain = gather(config(train_data_dir=tmp_path / "train", caption_prefix="sks,"))
+    assert plain.fingerprint != data.fingerprint != gather(config(**settings, prior_prompt="a cat")).fingerprint

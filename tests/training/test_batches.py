@@ -1,6 +1,7 @@
 """Every picture gets its turn."""
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,6 +45,22 @@ def test_epochs_hold_what_they_count(sizes, batch_size):
     epochs = [batches.epoch(number) for number in range(batches.count(4))]
     assert epochs == sorted(epochs)
     assert [epochs.count(epoch) for epoch in range(4)] == [batches.count(epoch + 1) - batches.count(epoch) for epoch in range(4)]
+
+
+@given(SIZES, SIZES, st.integers(1, 6), st.integers(1, 5))
+@settings(max_examples=60, deadline=None)
+def test_companions_come_as_often_as_what_they_accompany(sizes, others, batch_size, epochs):
+    own = made(sizes, batch_size)
+    first, batches = sum(sizes), made([*sizes, *others], batch_size)
+    batches = replace(batches, buckets=batches.buckets[: len(sizes)], companions=batches.buckets[len(sizes) :])
+    shown = [batches.at(number) for number in range(batches.count(epochs))]
+    seen = Counter(index for batch in shown for index in batch)
+    counts = [seen[index] for index in range(first, first + sum(others))]
+    assert all(len({index < first for index in batch}) == 1 for batch in shown), "never in one batch with the others"
+    assert sum(count for index, count in seen.items() if index < first) == own.count(epochs) * batch_size
+    assert 0 <= sum(counts) - epochs * first <= len(others) * batch_size
+    for bucket in batches.companions:
+        assert max(seen[index] for index in bucket) - min(seen[index] for index in bucket) <= 1
 
 
 def test_the_order_follows_from_the_seed_alone():

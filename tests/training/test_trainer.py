@@ -64,8 +64,8 @@ def ready(pictures: Path, rows: Path, folder: Path, held: int = 2, **settings: A
     """A trainer on the pocket model; the first `held` pictures are held out."""
     config = complete(Config.model_validate({**SETTINGS, "train_data_dir": str(pictures), **settings}))
     family, bundle = open_base(config)
-    examples = gather(config).examples
-    data = exhausted(prepare(config, family, bundle, (examples[held:], examples[:held], 0.0), rows))
+    found = gather(config)
+    data = exhausted(prepare(config, family, bundle, (found.examples[held:], found.examples[:held], 0.0), rows, found.prior))
     lora = attach(bundle, family.targets(bundle, config), config)
     if config.gradient_checkpointing:
         bundle["unet"].enable_gradient_checkpointing()
@@ -226,6 +226,40 @@ def test_a_stop_while_the_average_is_shown_saves_the_weights(made, tmp_path: Pat
     again.restore(tmp_path / "checkpoints" / "step-000002")
     events(again)
     assert same(whole, again)
+
+
+@pytest.fixture(scope="module")
+def dogs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class pictures without captions."""
+    folder = tmp_path_factory.mktemp("dogs")
+    for path in sorted((SAMPLES / "gameboy").glob("*.png"))[8:11]:
+        with Image.open(path) as opened:
+            opened.convert("RGB").resize((64, 64)).save(folder / path.name)
+    return folder
+
+
+def test_class_pictures_are_shown_as_often_and_count_by_their_weight(made, dogs: Path):
+    def step(number: int, **settings: Any) -> list[torch.Tensor]:
+        trainer = made(prior_data_dir=str(dogs), prior_prompt="a dog", max_grad_norm=0, **settings)
+        trainer.step = number
+        return gradients(trainer)
+
+    data = made(prior_data_dir=str(dogs), prior_prompt="a dog").data
+    shown = [index for number in range(data.batches.count(4)) for index in data.batches.at(number)]
+    assert sum(index >= 8 for index in shown) == sum(index < 8 for index in shown) == 24
+    ours = next(number for number in range(9) if data.batches.at(number)[0] < 8)
+    theirs = next(number for number in range(9) if data.batches.at(number)[0] >= 8)
+    assert all(torch.equal(one, other) for one, other in zip(step(ours), step(ours, prior_weight=4.0), strict=True))
+    assert all(torch.equal(one * 4, other) for one, other in zip(step(theirs), step(theirs, prior_weight=4.0), strict=True))
+    assert any(tensor.any() for tensor in step(theirs))
+
+
+def test_with_class_pictures_a_restored_trainer_goes_on_with_the_same_bits(made, dogs: Path, tmp_path: Path):
+    whole, half = (made(prior_data_dir=str(dogs), prior_prompt="a dog", prior_weight=0.5) for _ in range(2))
+    events(whole)
+    half.restore(tmp_path / "checkpoints" / "step-000002")
+    events(half)
+    assert same(whole, half)
 
 
 def test_drawing_in_between_disturbs_nothing(made):

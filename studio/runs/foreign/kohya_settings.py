@@ -26,6 +26,7 @@ RENAMED = {
     "prior_loss_weight": "prior_weight",
     "zero_terminal_snr": "zero_terminal_snr",
     "masked_loss": "masked_loss",
+    "alpha_mask": "masked_loss",
     "save_every_n_steps": "save_steps",
     "sample_every_n_steps": "sample_steps",
     "seed": "seed",
@@ -161,7 +162,7 @@ def reasons() -> dict[str, str]:
             multi_gpu num_processes num_machines main_process_port extra_accelerate_launch_args full_fp16 full_bf16 fp8_base fp8_base_unet
             blocks_to_swap cpu_offload_checkpointing disable_mmap_load_safetensors mem_eff_save skip_cache_check
             ddp_timeout ddp_gradient_as_bucket_view ddp_static_graph async_upload torch_compile fused_backward_pass apply_t5_attn_mask
-            num_cpu_threads headless alpha_mask""",
+            num_cpu_threads headless""",
         say("It is about the other program's files and logs."): """
             output_name save_model_as save_precision save_state save_state_on_train_end save_state_to_huggingface save_last_n_steps
             save_last_n_steps_state save_last_n_epochs save_last_n_epochs_state save_n_epoch_ratio no_metadata training_comment log_prefix
