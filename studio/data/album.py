@@ -87,10 +87,11 @@ def save(folder: Path, edits: Iterable[Edit], metadata: Path | None = None) -> t
             edits = [*(Edit(name, text, text) for name, text in album.captions.texts.items() if text), *edits]
         changes: dict[str, str] = {}
         conflicts = []
+        pictures = frozenset(album.listing.pictures)
         for name, before, after in edits:
             now = album.captions.texts.get(name, "")
             text = " ".join(after.split())[:LONGEST]
-            if name not in album.listing.pictures:
+            if name not in pictures:
                 raise DataError(say("There is no picture {name} any more.", name=shown(name, 80)), say("Open the dataset anew."))
             if now not in (before, text):
                 conflicts.append(Conflict(name, text, now))
@@ -104,8 +105,9 @@ def save(folder: Path, edits: Iterable[Edit], metadata: Path | None = None) -> t
 def _write(album: Album, changes: dict[str, str]) -> None:
     try:
         if album.source == SIDECARS:  # never with a file of its own
+            others = frozenset(album.listing.others)
             for name, text in changes.items():
-                write_atomically(album.folder / _beside(name, album.listing), text + "\n", durable=False)
+                write_atomically(album.folder / _beside(name, others), text + "\n", durable=False)
             return
         path = album.folder / album.source
         written = _rewritten(path, album, changes)
@@ -118,10 +120,10 @@ def _write(album: Album, changes: dict[str, str]) -> None:
         ) from None
 
 
-def _beside(name: str, listing: Listing) -> PurePosixPath:
+def _beside(name: str, others: frozenset[str]) -> PurePosixPath:
     """The text file of a picture: the one that is there, else a new .txt."""
     found = (PurePosixPath(name).with_suffix(ending) for ending in ENDINGS)
-    return next((file for file in found if str(file) in listing.others), PurePosixPath(name).with_suffix(ENDINGS[0]))
+    return next((file for file in found if str(file) in others), PurePosixPath(name).with_suffix(ENDINGS[0]))
 
 
 def _rewritten(path: Path, album: Album, changes: dict[str, str]) -> str:

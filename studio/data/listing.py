@@ -66,13 +66,16 @@ def scan(folder: Path) -> Listing:
     meant = READABLE | UNREADABLE
     pictures = tuple(name for name in names if PurePosixPath(name).suffix.lower() in meant)
     masks = _masks(pictures)
-    pictures = tuple(name for name in pictures if name not in set(masks.values()))
+    hidden = frozenset(masks.values())
+    pictures = tuple(name for name in pictures if name not in hidden)
     others = tuple(sorted({*names} - {*pictures}))
     return Listing(pictures, others, tuple(problems), masks)
 
 
 def _masks(pictures: Sequence[str]) -> dict[str, str]:
     """Picture → its mask: a picture of the same name in a folder masks/ beside it or at the top, or called NAME.mask.png, NAME-masklabel.png."""
+    if not any("mask" in name for name in pictures):  # saves a tenth of a second for ten thousand
+        return {}
     stems: dict[str, str] = {}
     for name in pictures:
         stems.setdefault(str(PurePosixPath(name).with_suffix("")), name)
@@ -82,7 +85,8 @@ def _masks(pictures: Sequence[str]) -> dict[str, str]:
         places = (stem.parent / MASKS / stem.name, MASKS / stem, *(f"{stem}{ending}" for ending in MASK_ENDINGS))
         if mask := next((stems[str(place)] for place in places if str(place) in stems), None):
             found[name] = mask
-    return {name: mask for name, mask in found.items() if name not in set(found.values())}
+    hidden = frozenset(found.values())
+    return {name: mask for name, mask in found.items() if name not in hidden}
 
 
 def _walk(folder: Path, below: str, problems: list[Problem]) -> Iterator[str]:
