@@ -11,7 +11,7 @@ from studio.pocket import SAMPLES
 from studio.runs.foreign import reading
 from tests.browser.app import App, open_tab, settle
 
-FORM = Path(__file__).parent.parent / "runs" / "settings" / "kohya_ss.json"
+FORM = Path(__file__).parent.parent / "runs" / "foreign" / "settings" / "kohya_ss.json"
 TABS = ("Dataset", "Presets", "Train", "Compare", "Runs")
 NAMELESS = """
 () => [...document.querySelectorAll('button, input, select, textarea, a[href], [role=textbox], canvas')]
