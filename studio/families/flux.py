@@ -41,7 +41,7 @@ class Flux:
     name: ClassVar[str] = "flux"
     title: ClassVar[str] = "FLUX.1"
     task: ClassVar[Literal["image-generation", "text-generation"]] = "image-generation"
-    defaults: ClassVar[dict[str, Any]] = {"batch_size": 1, "gradient_accumulation_steps": 4, "gradient_checkpointing": True}
+    defaults: ClassVar[dict[str, Any]] = {"batch_size": 1, "gradient_checkpointing": True}
     settings: ClassVar[frozenset[str]] = flow.SETTINGS
     names: ClassVar[Names] = vocabularies.FLUX
 

@@ -44,7 +44,7 @@ class StableDiffusion3:
     name: ClassVar[str] = "sd3"
     title: ClassVar[str] = "Stable Diffusion 3 / 3.5"
     task: ClassVar[Literal["image-generation", "text-generation"]] = "image-generation"
-    defaults: ClassVar[dict[str, Any]] = {"batch_size": 1, "gradient_accumulation_steps": 4, "gradient_checkpointing": True}
+    defaults: ClassVar[dict[str, Any]] = {"batch_size": 1, "gradient_checkpointing": True}
     settings: ClassVar[frozenset[str]] = flow.SETTINGS
     names: ClassVar[Names] = vocabularies.SD3
 

@@ -35,7 +35,7 @@ class StableDiffusionXL:
     name: ClassVar[str] = "sdxl"
     title: ClassVar[str] = "SDXL"
     task: ClassVar[Literal["image-generation", "text-generation"]] = "image-generation"
-    defaults: ClassVar[dict[str, Any]] = {"batch_size": 1, "gradient_accumulation_steps": 4, "gradient_checkpointing": True, "snr_gamma": 5.0}
+    defaults: ClassVar[dict[str, Any]] = {"batch_size": 1, "gradient_checkpointing": True, "snr_gamma": 5.0}
     settings: ClassVar[frozenset[str]] = unet.SETTINGS
     names: ClassVar[Names] = vocabularies.SDXL
 

@@ -18,7 +18,13 @@ def open_base(config: Config) -> tuple[Family, Bundle]:
     from studio.device import dtype
 
     source = families.find(config.base_model)
-    family = families.get(config.family or families.recognise(source))
+    family = families.get(families.recognise(source))
+    if config.family not in (None, family.name):
+        asked = families.get(config.family).title
+        raise InputError(
+            say("family: {asked} is asked for, but {base} is {found}.", asked=asked, base=config.base_model, found=family.title),
+            say("Leave family out, or choose another base_model or preset."),
+        )
     on = device()
     bundle = family.load(source, on, dtype(precision(config.mixed_precision, on)))
     for setting in ("prediction_type", "zero_terminal_snr"):
