@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 LONGEST = 400  # characters of a text from a file of unknown origin
 TAGS = 20
+READ = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I64", "I32", "I16", "I8", "U8", "BOOL"}
 CHUNK = 1 << 20
 FORMATS = (
     ("lycoris_", "LyCORIS"),
@@ -109,6 +110,9 @@ def inspect(path: Path, progress: Progress = unwatched) -> Inspection:
     """Look at a LoRA file. Raises ModelError when it is unsound or no LoRA; `progress` hears layers done and in all."""
     header = check_lora(path)
     layers, strange = pieces.split(header.tensors)
+    if unread := next((name for name, entry in header.tensors.items() if entry.dtype not in READ), None):
+        problem = say("{tensor} is of the type {found}", tensor=_plain(unread), found=header.tensors[unread].dtype)
+        raise ModelError(say("{file} can't be used: {problem}.", file=path.name, problem=problem), fix=say("Choose another copy of this LoRA."))
     metadata = {key: _plain(value) for key, value in header.metadata.items()}
     family = recognise_lora(header)
     notes = [say("{count} tensors are part of no adapter, {name} for example.", count=len(strange), name=_plain(strange[0]))] if strange else []
@@ -158,6 +162,7 @@ def _measured(
             rank = pieces.rank(tensors)
             alpha = _alpha(path, settings, layer, tensors, rank)
             norm = None if faulty else pieces.size(tensors, alpha)
+            norm = norm if norm is not None and math.isfinite(norm) else None
             part, block, sort = place(layer)
             kept = grouped.setdefault((".".join(filter(None, (part, block.partition(".")[0]))), sort), {"ranks": [], "alphas": [], "norms": []})
             kept["ranks"].append(rank)
@@ -261,7 +266,7 @@ def _finite(tensor: "Tensor") -> bool:
 
 def _values(found: list[Any]) -> list[Any]:
     """What occurs, the most frequent first."""
-    return [value for value, _ in Counter(value for value in found if value is not None).most_common()]
+    return [value for value, _ in Counter(value for value in found if value is not None and math.isfinite(value)).most_common()]
 
 
 def _joined(norms: list[float | None]) -> float | None:

@@ -79,4 +79,6 @@ def _product(left: "Tensor | None", right: "Tensor | None") -> float | None:
     left, right = left.double().flatten(1), right.double().flatten(1)
     if left.shape[1] != len(right):
         return None
+    if left.shape[1] ** 2 > len(left) * right.shape[1]:  # wider inside than outside: then the product is the smaller way
+        return float((left @ right).square().sum())
     return max(float(((left.T @ left) * (right @ right.T)).sum()), 0.0)

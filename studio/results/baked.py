@@ -22,9 +22,17 @@ Progress = Callable[[int, int], None]
 WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
 
 
-def bake(base_model: str, layers: Mapping[str, Layer], target: Path, progress: Progress, dtype: torch.dtype | None = None) -> Path:
+def bake(
+    base_model: str,
+    layers: Mapping[str, Layer],
+    target: Path,
+    progress: Progress,
+    dtype: torch.dtype | None = None,
+    prediction: str | None = None,
+) -> Path:
     """Write the base model with `layers` added at strength 1 to the new folder `target`, in `dtype` or the precision that its files have.
 
+    `prediction` is what the LoRA was trained to predict, where the model's own files say otherwise.
     Raises InputError where the folder is there already, MachineError where it can't be written.
     """
     if target.exists():
@@ -32,6 +40,8 @@ def bake(base_model: str, layers: Mapping[str, Layer], target: Path, progress: P
     source = families.find(base_model)
     family = families.get(families.recognise(source))
     bundle = family.load(source, device(), dtype or stored(source))
+    if prediction:
+        bundle.facts["prediction_type"] = prediction
     beside = target.with_name(f".{target.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     try:
@@ -93,7 +103,9 @@ def _copy(source: Path, target: Path) -> None:
 
 def _describe(bundle: Bundle, family: Family, folder: Path, classes: Mapping[str, list[str]]) -> None:
     """The index of the parts, and the schedule with the prediction type that holds for this model."""
-    scheduler = {**bundle.facts["scheduler"], "prediction_type": bundle.facts["prediction_type"]}
+    scheduler = dict(bundle.facts["scheduler"])
+    if "prediction_type" in bundle.facts:
+        scheduler["prediction_type"] = bundle.facts["prediction_type"]
     (folder / "scheduler").mkdir(exist_ok=True)
     _write(folder / "scheduler" / "scheduler_config.json", scheduler)
     if bundle.source.is_dir():

@@ -47,7 +47,9 @@ def export(
 
 def merged(run: Run, target: Path, step: int | None, precision: str | None, progress: Progress) -> Path:
     """Write the base model with the run's LoRA in its weights as the diffusers folder `target`. Raises InputError, MachineError."""
-    return bake(run.config.base_model, layers(run, found_step(run, step)), target, progress, PRECISIONS[precision] if precision else None)
+    config = run.config
+    dtype = PRECISIONS[precision] if precision else None
+    return bake(config.base_model, layers(run, found_step(run, step)), target, progress, dtype, config.prediction_type)
 
 
 def in_precision(layer: AnyLayer, dtype: torch.dtype) -> AnyLayer:

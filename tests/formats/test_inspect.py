@@ -90,6 +90,26 @@ def test_nan_is_found_and_named(written: dict[str, Path], tmp_path: Path):
     assert all(math.isfinite(norm) for _, norm in found.norms)
 
 
+def test_hostile_numbers_and_shapes_do_no_harm(tmp_path: Path):
+    layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_k"
+
+    def look(alpha: torch.Tensor, down: torch.Tensor, up: torch.Tensor) -> Inspection:
+        path = tmp_path / "odd.safetensors"
+        save_file({f"{layer}.alpha": alpha, f"{layer}.lora_down.weight": down, f"{layer}.lora_up.weight": up}, path)
+        found = inspect(path)
+        json.dumps(found.as_json(), allow_nan=False)
+        return found
+
+    one = torch.ones
+    assert not look(torch.tensor(float("nan")), one(2, 4), one(4, 2)).finite
+    assert look(one(0), one(2, 4), one(4, 2)).groups[0].ranks == [2]
+    assert look(torch.tensor(1e30), 1e300 * one(2, 4).double(), 1e300 * one(4, 2).double()).norms == []
+    assert look(torch.tensor(1.0), one(3), one(4, 2)).norms == []
+    wide = look(torch.tensor(40_000.0), one(40_000, 2).half(), one(3, 40_000).half())  # its inner products alone would need 13 GB
+    assert wide.norms[0][1] == pytest.approx(40_000 * math.sqrt(6))
+    assert look(torch.tensor(2.0), one(2, 4).to(torch.float8_e4m3fn), one(4, 2).to(torch.float8_e4m3fn)).norms[0][1] == pytest.approx(8)
+
+
 def test_tags_and_folders_are_read_and_damaged_ones_are_left_out(written: dict[str, Path], tmp_path: Path):
     metadata = {
         "ss_tag_frequency": json.dumps({"10_moss": {"moss": 12, "stone": 3}, "5_more": {"moss": 5, "odd": "many"}, "x": 3}),
