@@ -152,6 +152,8 @@ class Optimisation(Settings):
     """Gradients longer than this are shortened to it. 0: never."""
     mixed_precision: Literal["no", "fp16", "bf16"] | None = None
     """Precision of the base model; the LoRA is trained in 32 bits. Absent: bf16 where the device has it, else fp16 on CUDA, else no."""
+    load_in: Literal["16bit", "8bit", "4bit"] = "16bit"
+    """Bits of the base model's weights: 8 halve its memory, 4 nearly quarter it, at some cost in quality. Both need CUDA and bitsandbytes."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: much less memory, about a third more time."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42

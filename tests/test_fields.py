@@ -35,7 +35,7 @@ lora_dropout: 0.1
 """
 NEEDED = "base_model: pocket\ntrain_data_dir: pictures\n"
 NUMBERS = (True, 0, 1, 2, 64, 0.0, 0.25, 1e-05, 2e4)
-SAMPLES = (*NUMBERS, "a", "a: b # c", ["1", "no"], {"*.to_q": 2}, "dora", "sd", "skip", "linear", "bf16", "epsilon", "uniform", "adamw")
+SAMPLES = (*NUMBERS, "a", "a: b # c", ["1", "no"], {"*.to_q": 2}, "dora", "sd", "skip", "linear", "bf16", "epsilon", "uniform", "adamw", "4bit")
 TOGETHER = {
     "keep_tokens": {"shuffle_tags": True},
     "text_encoder_lr": {"train_text_encoder": True},

@@ -153,6 +153,7 @@ SEEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "weight_decay": ("weights", {"weight_decay": 5.0}, {}),
     "max_grad_norm": ("weights", {"max_grad_norm": 1e-6}, {}),
     "mixed_precision": ("losses", {"mixed_precision": "bf16"}, {}),
+    "load_in": ("error", {"load_in": "4bit"}, {}),
     "seed": ("losses", {"seed": 2}, {}),
     "prediction_type": ("losses", {"prediction_type": "epsilon"}, {}),
     "zero_terminal_snr": ("losses", {"zero_terminal_snr": True}, {}),

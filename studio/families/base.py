@@ -114,8 +114,8 @@ class Family(Protocol):
     settings: ClassVar[frozenset[str]]
     names: ClassVar[Names]
 
-    def load(self, source: Path, device: "torch.device", dtype: "torch.dtype") -> Bundle:
-        """The base model at `source`, nothing of it opened yet. Raises ModelError."""
+    def load(self, source: Path, device: "torch.device", dtype: "torch.dtype", load_in: str = "16bit") -> Bundle:
+        """The base model at `source`, nothing of it opened yet; `load_in` 8bit or 4bit is about the part that draws. Raises ModelError."""
 
     def targets(self, bundle: Bundle, config: Config) -> list[str]:
         """The layers that take LoRA, as `part.path.of.layer`."""

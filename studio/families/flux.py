@@ -45,7 +45,7 @@ class Flux:
     settings: ClassVar[frozenset[str]] = flow.SETTINGS
     names: ClassVar[Names] = vocabularies.FLUX
 
-    def load(self, source: Path, device: torch.device, dtype: torch.dtype) -> Bundle:
+    def load(self, source: Path, device: torch.device, dtype: torch.dtype, load_in: str = "16bit") -> Bundle:
         """A diffusers folder or a single .safetensors file, beside which the text encoders and the VAE may lie."""
         place = Source(source) if source.is_dir() else Source(ASSETS / _layout(source), source, PREFIXES)
         facts = flow.facts(place, source.stem)
@@ -66,7 +66,7 @@ class Flux:
             device=device,
             dtype=dtype,
             loaders={
-                "transformer": lambda: place.open(FluxTransformer2DModel, "transformer", device, dtype),
+                "transformer": lambda: place.open(FluxTransformer2DModel, "transformer", device, dtype, load_in),
                 "vae": lambda: place.open(AutoencoderKL, "vae", device, torch.float32),
                 "text_encoder": lambda: place.open(CLIPTextModel, "text_encoder", device, dtype),
                 "text_encoder_2": lambda: place.open(T5EncoderModel, "text_encoder_2", device, dtype),

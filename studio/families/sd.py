@@ -34,7 +34,7 @@ class StableDiffusion:
     settings: ClassVar[frozenset[str]] = unet.SETTINGS
     names: ClassVar[Names] = vocabularies.SD
 
-    def load(self, source: Path, device: torch.device, dtype: torch.dtype) -> Bundle:
+    def load(self, source: Path, device: torch.device, dtype: torch.dtype, load_in: str = "16bit") -> Bundle:
         """A diffusers folder or a single .safetensors file."""
         place = Source(source) if source.is_dir() else Source(ASSETS / LAYOUTS[_layout(source)], source, PREFIXES)
         facts = unet.facts(place, source.stem)
@@ -44,7 +44,7 @@ class StableDiffusion:
             device=device,
             dtype=dtype,
             loaders={
-                "unet": lambda: place.open(UNet2DConditionModel, "unet", device, dtype),
+                "unet": lambda: place.open(UNet2DConditionModel, "unet", device, dtype, load_in),
                 "vae": lambda: place.open(AutoencoderKL, "vae", device, torch.float32),
                 "text_encoder": lambda: place.open(CLIPTextModel, "text_encoder", device, dtype),
                 "tokenizer": place.tokenizer,

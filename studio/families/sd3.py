@@ -48,7 +48,7 @@ class StableDiffusion3:
     settings: ClassVar[frozenset[str]] = flow.SETTINGS
     names: ClassVar[Names] = vocabularies.SD3
 
-    def load(self, source: Path, device: torch.device, dtype: torch.dtype) -> Bundle:
+    def load(self, source: Path, device: torch.device, dtype: torch.dtype, load_in: str = "16bit") -> Bundle:
         """A diffusers folder or a single .safetensors file, beside which the text encoders may lie. T5 may be left out."""
         place = Source(source) if source.is_dir() else Source(ASSETS / _layout(source), source, PREFIXES)
         encoders = (*CLIPS, T5) if place.has(T5) else CLIPS
@@ -63,7 +63,7 @@ class StableDiffusion3:
             device=device,
             dtype=dtype,
             loaders={
-                "transformer": lambda: place.open(SD3Transformer2DModel, "transformer", device, dtype),
+                "transformer": lambda: place.open(SD3Transformer2DModel, "transformer", device, dtype, load_in),
                 "vae": lambda: place.open(AutoencoderKL, "vae", device, torch.float32),
                 "text_encoder": lambda: place.open(CLIPTextModelWithProjection, "text_encoder", device, dtype),
                 "text_encoder_2": lambda: place.open(CLIPTextModelWithProjection, "text_encoder_2", device, dtype),

@@ -39,7 +39,7 @@ class StableDiffusionXL:
     settings: ClassVar[frozenset[str]] = unet.SETTINGS
     names: ClassVar[Names] = vocabularies.SDXL
 
-    def load(self, source: Path, device: torch.device, dtype: torch.dtype) -> Bundle:
+    def load(self, source: Path, device: torch.device, dtype: torch.dtype, load_in: str = "16bit") -> Bundle:
         """A diffusers folder or a single .safetensors file."""
         place = Source(source) if source.is_dir() else Source(ASSETS / "sdxl", _checked(source), PREFIXES)
         facts = unet.facts(place, source.stem) | {"kind": "sdxl"}
@@ -48,7 +48,7 @@ class StableDiffusionXL:
             device=device,
             dtype=dtype,
             loaders={
-                "unet": lambda: place.open(UNet2DConditionModel, "unet", device, dtype),
+                "unet": lambda: place.open(UNet2DConditionModel, "unet", device, dtype, load_in),
                 "vae": lambda: place.open(AutoencoderKL, "vae", device, torch.float32),
                 "text_encoder": lambda: place.open(CLIPTextModel, "text_encoder", device, dtype),
                 "text_encoder_2": lambda: place.open(CLIPTextModelWithProjection, "text_encoder_2", device, dtype),

@@ -16,7 +16,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from transformers.utils import logging
 
 from studio.errors import ModelError
-from studio.families import clip, diffusion
+from studio.families import clip, diffusion, quantised
 from studio.formats import gate
 from studio.language import say
 
@@ -80,8 +80,9 @@ class Source:
         tensors = gate.check_safetensors(self.single).tensors if self.single else {}
         return {part for part, prefix in self.prefixes.items() if any(name.startswith(prefix) for name in tensors)}
 
-    def open(self, kind: Any, part: str, device: torch.device, dtype: torch.dtype) -> Any:
-        """A part as a frozen model of the class `kind`. Raises ModelError, which names the file."""
+    def open(self, kind: Any, part: str, device: torch.device, dtype: torch.dtype, load_in: str = quantised.WHOLE) -> Any:
+        """A part as a frozen model of the class `kind`, its blocks in 8 or 4 bits where `load_in` says so. Raises ModelError, which names the
+        file."""
         place = self.at(part)
         with _loading, named(place.single or place.folder / part):
             if place.single is None:
@@ -91,6 +92,8 @@ class Source:
             else:
                 config = str(self.folder)
                 model = whole(kind.from_single_file(str(place.single), config=config, subfolder=part, dtype=dtype, local_files_only=True))
+            if load_in != quantised.WHOLE:
+                quantised.quantise(model, load_in, dtype)
             return model.to(device).requires_grad_(False).eval()
 
     def tokenizer(self, part: str = "tokenizer") -> Any:

@@ -16,6 +16,7 @@ UNMASKED = 0.1
 def open_base(config: Config) -> tuple[Family, Bundle]:
     """The family and the base model of a config, nothing of it in memory yet."""
     from studio.device import dtype
+    from studio.families import quantised
 
     source = families.find(config.base_model)
     family = families.get(families.recognise(source))
@@ -26,7 +27,8 @@ def open_base(config: Config) -> tuple[Family, Bundle]:
             say("Leave family out, or choose another base_model or preset."),
         )
     on = device()
-    bundle = family.load(source, on, dtype(precision(config.mixed_precision, on)))
+    quantised.check(config.load_in, on)
+    bundle = family.load(source, on, dtype(precision(config.mixed_precision, on)), config.load_in)
     for setting in ("prediction_type", "zero_terminal_snr"):
         if (value := getattr(config, setting)) is not None:
             bundle.facts[setting] = value

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from studio.families.quantised import weight_of
 from studio.formats.lora import Layer, LokrLayer
 from studio.language import say
 from studio.training import lokr
@@ -27,7 +28,7 @@ def continue_from(lora: Lora, layers: Mapping[str, Layer]) -> None:
     """
     adapters = dict(lora.adapters())
     known = {name: layers[name] for name in adapters if name in layers}
-    losses = [_begin(adapters[name], found, lora.layers[name].weight.detach().float()) for name, found in known.items()]
+    losses = [_begin(adapters[name], found, weight_of(lora.layers[name].base).detach().float()) for name, found in known.items()]
     words = {
         "found": " + ".join(sorted({_kind(found) for found in known.values()})),
         "kind": " + ".join(sorted({KINDS[type(adapter)] for adapter in adapters.values()})),

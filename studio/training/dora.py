@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from studio.families.quantised import shape_of, weight_of
 from studio.formats.lora import LoraLayer
 from studio.training.lowrank import Base, product, scaled
 
@@ -41,8 +42,8 @@ class Dora(nn.Module):
 
         At 0 that is nothing: the outputs are blended, because the weights at strength 0 would keep their new lengths.
         """
-        gain = self.gain(base.weight)
-        excess = (gain - 1).to(x.dtype).view(-1, *[1] * (base.weight.dim() - 2))
+        gain = self.gain(weight_of(base))
+        excess = (gain - 1).to(x.dtype).view(-1, *[1] * (len(shape_of(base)) - 2))
         bias = torch.zeros_like(excess) if base.bias is None else base.bias.view_as(excess) * -excess
         longer = torch.addcmul(bias, plain, excess)
         turned = product(base, x, self.down, self.up * gain.view(-1, *[1] * (self.up.dim() - 1)), self.scale)

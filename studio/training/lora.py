@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from studio.config import Config
 from studio.errors import InputError
 from studio.families.base import Bundle
+from studio.families.quantised import shape_of, weight_of
 from studio.formats.lora import Layer, LokrLayer
 from studio.language import say
 from studio.training import lokr
@@ -49,7 +50,7 @@ class AdaptedLayer(nn.Module):
         strengths = self.blend.strengths
         dropping = self.dropout > 0 and self.training
         slots = self.slots()
-        if strengths is None and not dropping and isinstance(self.base, nn.Linear) and len(slots) == 1 and isinstance(lora := slots[0][1], LowRank):
+        if strengths is None and not dropping and type(self.base) is nn.Linear and len(slots) == 1 and isinstance(lora := slots[0][1], LowRank):
             result: Tensor = LoraLinear.apply(x, self.base.weight, self.base.bias, lora.down, lora.up, lora.scale)  # type: ignore[no-untyped-call]
             return result
         plain: Tensor = self.base(x)
@@ -121,10 +122,10 @@ def attach(bundle: Bundle, targets: Sequence[str], config: Config) -> Lora:
     """Fresh adapters on `targets`, which change nothing yet. Raises InputError when a pattern of `rank_pattern` means none of them."""
     lora, blend = Lora({}, "0", scale_of(config)), Blend(bundle.device)
     lora.layers = {name: _wrap(bundle, name, blend, config.lora_dropout) for name in targets}
-    ranks = ranks_of(config, {name: layer.weight.shape for name, layer in lora.layers.items()})
+    ranks = ranks_of(config, {name: shape_of(layer.base) for name, layer in lora.layers.items()})
     for number, (name, layer) in enumerate(lora.layers.items()):
         rng = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-        layer.adapters["0"] = _fresh(config, layer.weight, ranks[name], rng)
+        layer.adapters["0"] = _fresh(config, weight_of(layer.base), ranks[name], rng)
     bundle.blend = blend
     return lora
 
@@ -161,14 +162,14 @@ def attach_files(bundle: Bundle, files: Sequence[Mapping[str, Layer]]) -> None:
     for slot, layers in enumerate(files):
         for name, found in layers.items():
             layer = _wrap(bundle, name, blend, 0.0)
-            layer.adapters[str(slot)] = _from_file(found, layer.weight).requires_grad_(False)
+            layer.adapters[str(slot)] = _from_file(found, weight_of(layer.base)).requires_grad_(False)
     bundle.blend = blend
 
 
 def weights(bundle: Bundle) -> dict[str, tuple[int, ...]]:
     """Every linear and convolutional layer of the trainable parts and the shape of its weight: what a LoRA file has to fit."""
     return {
-        f"{part}.{name.removesuffix('.base')}": tuple(layer.weight.shape)
+        f"{part}.{name.removesuffix('.base')}": tuple(shape_of(layer))
         for part in bundle.trainable
         for name, layer in bundle[part].named_modules()
         if isinstance(layer, (nn.Linear, nn.Conv2d))

@@ -1,6 +1,7 @@
 """The trainer, tested with a `for`."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -350,6 +351,15 @@ def test_a_step_on_cuda_never_waits(made, monkeypatch: pytest.MonkeyPatch, mixed
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert trainer._read(now=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available() or find_spec("bitsandbytes") is None, reason="no CUDA device or no bitsandbytes here")
+@pytest.mark.parametrize("load_in", ["8bit", "4bit"])
+def test_on_cuda_it_trains_on_a_quantised_base(made, monkeypatch: pytest.MonkeyPatch, load_in: str):
+    monkeypatch.setenv("STUDIO_DEVICE", "cuda")
+    losses = [event.loss for event in events(made(load_in=load_in, mixed_precision="bf16", max_steps=8)) if isinstance(event, Validated)]
+    assert losses[-1] < losses[0]
 
 
 class TestCache:
