@@ -47,19 +47,26 @@ def write_kohya(path: Path, layers: Mapping[str, Layer], names: Names, metadata:
 
 
 def _written(layers: Mapping[str, Layer], names: Names) -> dict[str, Layer]:
-    """The layers by their names in the file, those joined that the original model keeps as one."""
+    """The layers by their names in the file, those joined that the original model keeps as one.
+
+    Where one of them can't be joined, all layers of the part are written one by one: programs read either way, but no mixture.
+    """
     plain = {name: layer for name, layer in layers.items() if isinstance(layer, LoraLayer)}
-    plain = _one_alpha(plain, names) if names.apart is not None else plain
+    given = {**layers, **(_one_alpha(plain, names) if names.apart is not None else {})}
     result: dict[str, Layer] = {}
+    apart = set()
     for name in sorted(layers):
-        place, written = names.place(name), names.in_kohya(name)
-        if written in result or names.alone_in_kohya(name) in result:
-            continue
-        members = {member: plain.get(member, layers[member]) for member in place.layers if member in layers}
-        if joined := _joined(members, place):
-            result[written] = joined
-        else:
-            result |= {names.alone_in_kohya(member): found for member, found in members.items()}
+        written, place = names.in_kohya(name), names.place(name)
+        if written not in result:
+            joined = _joined({member: given[member] for member in place.layers if member in given}, place)
+            if joined is None:
+                apart.add(name.split(".")[0])
+            else:
+                result[written] = joined
+    for part in apart:
+        inside = {name: layer for name, layer in given.items() if name.startswith(f"{part}.")}
+        result = {name: layer for name, layer in result.items() if names.kohya_part(name) != part}
+        result |= {names.alone_in_kohya(name): layer for name, layer in inside.items()}
     return result
 
 

@@ -49,7 +49,7 @@ class Reader:
     passed: tuple[str, ...] = ()
     """Layers that it passes over in silence."""
     whole: bool = False
-    """Whether it refuses a file that holds anything else, too."""
+    """Whether it refuses a file that isn't in one of these dialects from beginning to end."""
     settings: bool = False
     """Whether it reads alpha where diffusers writes it, in the metadata."""
 
@@ -219,13 +219,21 @@ def will_load(header: Header, kind: str) -> tuple[Verdict, ...]:
 
 
 def _verdict(program: str, reader: Reader, header: Header, kind: str) -> Verdict:
-    total, every = len(header.tensors), tuple(sorted({_taken_apart(tensor)[0] for tensor in header.tensors}))
     if not reader.dialects:
-        return Verdict(program, 0, total, every, say("{program} reads no LoRA for {title}.", program=program, title=TITLES[kind]))
+        why = say("{program} reads no LoRA for {title}.", program=program, title=TITLES[kind])
+        return Verdict(program, 0, len(header.tensors), _every(header), why)
+    ways = [(dialect,) for dialect in reader.dialects] if reader.whole else [reader.dialects]
+    _, verdict = max((_by(program, reader, dialects, header) for dialects in ways), key=lambda found: found[0])
+    return verdict
+
+
+def _by(program: str, reader: Reader, dialects: tuple[Dialect, ...], header: Header) -> tuple[int, Verdict]:
+    """How many of the tensors these dialects know, and what the program makes of the file by them."""
+    total = len(header.tensors)
     unread: dict[str, list[str]] = {"strange": [], "passed": [], "dora": []}
     for tensor in header.tensors:
         layer, role = _taken_apart(tensor)
-        known = [dialect for dialect in reader.dialects if _pattern(dialect.names).fullmatch(layer)]
+        known = [dialect for dialect in dialects if _pattern(dialect.names).fullmatch(layer)]
         if not any(role in dialect.tensors for dialect in known):
             passed = bool(_pattern(reader.passed).fullmatch(layer))
             unread["dora" if known and role in {"dora", "magnitude"} else "passed" if passed else "strange"].append(layer)
@@ -238,7 +246,7 @@ def _verdict(program: str, reader: Reader, header: Header, kind: str) -> Verdict
             if understood
             else say("{program} doesn't know layers by such names: {layer}.", program=program, layer=strange[0])
         )
-        return Verdict(program, 0, total, every, sentence)
+        return understood, Verdict(program, 0, total, _every(header), sentence)
     if beside := strange + unread["passed"]:
         count = len(set(beside))
         why = say("{program} passes over what it doesn't know, such as {layer}: {count} layers.", program=program, layer=beside[0], count=count)
@@ -248,7 +256,11 @@ def _verdict(program: str, reader: Reader, header: Header, kind: str) -> Verdict
         why = say("{program} doesn't read alpha in the metadata, so the strength would be another one.", program=program)
     else:
         why = ""
-    return Verdict(program, understood, total, lost, why)
+    return understood, Verdict(program, understood, total, lost, why)
+
+
+def _every(header: Header) -> tuple[str, ...]:
+    return tuple(sorted({_taken_apart(tensor)[0] for tensor in header.tensors}))
 
 
 def _taken_apart(tensor: str) -> tuple[str, str]:

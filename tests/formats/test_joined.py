@@ -9,8 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from studio.errors import ModelError
 from studio.formats import vocabularies
+from studio.formats.gate import check_safetensors
 from studio.formats.kohya import write_kohya
 from studio.formats.lora import LokrLayer, LoraLayer, read_lora
+from studio.formats.readers import will_load
 
 from .sd import delta, random_layer, same
 
@@ -127,13 +129,15 @@ def test_dora_of_some_parts_is_written_layer_by_layer(tmp_path: Path) -> None:
         assert same(read_lora(tmp_path / "a.safetensors", vocabularies.FLUX, known, ALL).layers, layers)
 
 
-def test_lokr_is_written_layer_by_layer_where_the_model_joins(tmp_path: Path) -> None:
+def test_where_one_layer_cannot_be_joined_all_are_written_one_by_one(tmp_path: Path) -> None:
     random = torch.Generator().manual_seed(1)
     w1, w2, w2_b = (torch.randn(*shape, generator=random) for shape in ((2, 3), (6, 2), (2, 4)))
     layers = {QUERY: LokrLayer(w1, w2, 3.0, w2_b), f"{BLOCK}.ff.net.2": LokrLayer(w1, w2 @ w2_b, 1.0)}
     write_kohya(tmp_path / "a.safetensors", layers, vocabularies.FLUX, {})
     names = {name.split(".")[0] for name in load_file(tmp_path / "a.safetensors")}
-    assert names == {"lora_transformer_transformer_blocks_0_attn_to_q", "lora_unet_double_blocks_0_img_mlp_2"}
+    found = {verdict.program: verdict.complete for verdict in will_load(check_safetensors(tmp_path / "a.safetensors"), "flux")}
+    assert found == {"A1111": False, "Forge": False, "ComfyUI": True, "InvokeAI": True, "diffusers": False}
+    assert names == {f"lora_transformer_transformer_blocks_0_{end}" for end in ("attn_to_q", "ff_net_2")}
     back = read_lora(tmp_path / "a.safetensors", vocabularies.FLUX, dict.fromkeys(layers, (WIDTH, WIDTH)), ALL).lokr
     assert back.keys() == layers.keys()
     assert torch.equal(back[QUERY].w1, w1)

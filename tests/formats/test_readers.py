@@ -77,6 +77,11 @@ def test_some_programs_refuse_the_whole_file_for_one_strange_layer() -> None:
     assert found["A1111"].lost == ("lora_unet_nowhere",)
 
 
+def test_the_stranger_is_named_in_either_way_to_write() -> None:
+    file = Header({**header(DIFFUSERS_SD, PEFT).tensors, "unet.nowhere.lora_A.weight": ENTRY}, {})
+    assert verdicts(file, "sdxl")["diffusers"].why == "diffusers refuses the whole file because of unet.nowhere, which it doesn't know."
+
+
 def test_a_tensor_that_is_no_part_of_a_lora_is_seen() -> None:
     file = Header({**header(golden.sd15()).tensors, "emb_params": ENTRY}, {})
     assert verdicts(file, "sd1")["A1111"].lost == ("emb_params",)
@@ -127,6 +132,13 @@ def test_diffusers_passes_over_the_outer_layers_of_flux_in_kohya_names() -> None
 def test_layers_of_flux_one_by_one_are_read_by_some() -> None:
     found = verdicts(header({"lora_transformer_transformer_blocks_0_attn_to_q"}), "flux")
     assert [program for program, verdict in found.items() if verdict.complete] == ["ComfyUI", "InvokeAI"]
+
+
+def test_a_mixture_of_two_ways_to_write_is_refused_by_some() -> None:
+    mixed = header({"lora_transformer_transformer_blocks_0_attn_to_q", "lora_unet_double_blocks_0_img_mlp_2"})
+    found = verdicts(mixed, "flux")
+    assert found["ComfyUI"].complete
+    assert (found["InvokeAI"].understood, found["diffusers"].understood) == (0, 0)
 
 
 def test_dora_is_read_as_it_is_meant_by_programs_with_lengths_of_outputs() -> None:
