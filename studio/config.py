@@ -116,7 +116,7 @@ class Adapter(Settings):
     conv_rank: Annotated[int, Field(ge=0, le=1024)] = 0
     """Rank of LoRA on the 3 × 3 convolutions. 0: none there."""
     rank_pattern: Ranks = {}
-    """Ranks of single layers, at the same strength: mid_block: 32 is for those with that word in their name. * and ? fit anything, the last fit counts."""
+    """Ranks of single layers, at the same strength: mid_block: 32 for those with that word in the name. * and ? fit anything; the last fit counts."""
     lokr_factor: Annotated[int, Field(ge=2, le=1024)] | None = None
     """Into how many parts lokr splits the sides of a weight, at most. More parts make a smaller file that holds less. 8 when absent."""
     use_rslora: bool = False
