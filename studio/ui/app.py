@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from studio import families
 from studio.errors import InputError, MachineError
-from studio.language import say, translations
+from studio.language import say
 from studio.runs import jobs
 from studio.runs.mirror import Mirror
 from studio.ui import access, guard, space, tensorboard
@@ -55,20 +55,20 @@ class Address:
             return False
 
 
-def page(mirror: Mirror | None = None) -> tuple[gr.Blocks, gr.I18n]:
-    """The page with its five tabs, and the words of Gradio's own parts."""
+def page(mirror: Mirror | None = None) -> gr.Blocks:
+    """The page with its five tabs."""
 
     def about(_: dict[str, Any]) -> dict[str, Any]:
         return {"notices": space.notices(mirror)}
 
-    words = gr.I18n(en={name: name for name in TABS}, **{"zh-CN": {name: translations("zh").get(name, name) for name in TABS}})
-    with gr.Blocks(title="LoRA Studio", fill_width=True, delete_cache=(3600, 86400)) as blocks:
+    blocks: gr.Blocks = gr.Blocks(title="LoRA Studio", fill_width=True, delete_cache=(3600, 86400))
+    with blocks:
         part("top", [about])
         with gr.Tabs(elem_id="tabs"):
             for name, tab in TABS.items():
-                with gr.Tab(words(name), id=name.lower()):
+                with gr.Tab(name, id=name.lower()):
                     tab.build()
-    return blocks, words
+    return blocks
 
 
 def serve(address: Address) -> None:
@@ -94,7 +94,7 @@ def serve(address: Address) -> None:
 
 def open_page(address: Address, mirror: Mirror | None = None) -> tuple[gr.Blocks, str]:
     """Start to answer. Returns the page and its address."""
-    blocks, words = page(mirror)
+    blocks = page(mirror)
     try:
         _, url, shared = blocks.launch(
             server_name=address.host,
@@ -104,7 +104,6 @@ def open_page(address: Address, mirror: Mirror | None = None) -> tuple[gr.Blocks
             root_path=address.root_path or None,
             theme=theme(),
             head=head(),
-            i18n=words,
             ssr_mode=False,
             run_history=False,
             show_error=False,

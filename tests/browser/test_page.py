@@ -75,6 +75,18 @@ def test_it_speaks_the_browsers_language_or_the_chosen_one(window: Any):
     page.wait_for_selector("text=Quick validation")
     page.reload()
     page.wait_for_selector("text=Try it in two minutes", state="attached")
+    assert page.locator("#tabs [role=tab]").all_inner_texts() == list(TABS)
+
+
+def test_the_tabs_are_called_in_the_chosen_language_whatever_the_browsers_is(window: Any):
+    page = window(locale="en-US")
+    page.click("#top .speak")
+    page.wait_for_selector("text=两分钟试一试")
+    page.wait_for_function("document.querySelector('#tabs [role=tab]').textContent === '数据集'")
+    assert page.locator("#tabs [role=tab]").all_inner_texts() == ["数据集", "预设", "训练", "对比", "训练记录"]
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_tab(page, "Presets")
+    assert page.locator("#tabs [role=tab]").first.inner_text() == "数据集"
 
 
 def test_errors_come_in_the_visitors_language(window: Any):

@@ -97,7 +97,7 @@ def test_pictures_are_drawn_by_the_request_that_asks(lending: None):
 def test_the_page_has_the_events_for_it(tmp_path: Path):
     code = (
         "import sys; from tests.runs import zero; sys.modules['spaces'] = zero; from studio.ui import opening; from studio.ui import app, space; "
-        "blocks, _ = app.page(); print({function.fn for function in blocks.fns.values()} >= {space.train, space.draw}, space._piece.__wrapped__)"
+        "blocks = app.page(); print({function.fn for function in blocks.fns.values()} >= {space.train, space.draw}, space._piece.__wrapped__)"
     )
     surroundings = {"SPACES_ZERO_GPU": "1", "STUDIO_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=surroundings, capture_output=True, text=True, timeout=90)

@@ -9,12 +9,18 @@
   const asked = new URLSearchParams(location.search).get('lang');
   if (asked) remember('studio_language', asked);
   const language = (asked || cookie('studio_language') || navigator.language || 'en').toLowerCase().startsWith('zh') ? 'zh' : 'en';
-  // Gradio's own words follow the browser's language: it is told the chosen one.
-  Object.defineProperty(navigator, 'language', { get: () => (language === 'zh' ? 'zh-CN' : 'en'), configurable: true });
   document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en';
 
   const words = window.STUDIO_WORDS[language] || {};
   const t = (sentence, values = {}) => (words[sentence] || sentence).replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
+
+  // Gradio makes its tabs in English, and anew when the window changes; here they get their names in the chosen language.
+  const tabs = { Dataset: t('Dataset'), Presets: t('Presets'), Train: t('Train'), Compare: t('Compare'), Runs: t('Runs') };
+  const name_tabs = () => {
+    for (const tab of document.querySelectorAll('#tabs > .tab-wrapper button'))
+      for (const text of tab.childNodes) if (text.nodeType === Node.TEXT_NODE && text.data.trim() in tabs) text.data = tabs[text.data.trim()];
+  };
+  if (language !== 'en') new MutationObserver(name_tabs).observe(document.documentElement, { childList: true, subtree: true });
 
   const el = (tag, attributes = {}, ...children) => {
     const made = document.createElement(tag);
