@@ -171,6 +171,8 @@ def _add_lora(sub: argparse.ArgumentParser) -> None:
     resize.add_argument("file", metavar="FILE", help=say("a LoRA file or a run"))
     resize.add_argument("--rank", type=int, help=say("the most directions a layer keeps"))
     resize.add_argument("--keep", type=float, help=say("the share of each layer's change to keep, such as 0.95"))
+    for action in (merge, resize):
+        action.add_argument("--base_model", help=say("for DoRA and LoKr: the model they were trained on"))
     extract = actions.add_parser("extract", help=say("what a tuned model has learned, as a LoRA"))
     extract.add_argument("--tuned", required=True, help=say("the tuned model: file, folder or Hub id"))
     extract.add_argument("--base_model", required=True, help=say("the model it was made from: file, folder, Hub id or pocket"))

@@ -103,7 +103,7 @@ def _merge(arguments: argparse.Namespace, bar: Callable[[int, int], None]) -> "M
     from studio.results.generate import choice
     from studio.results.merge import merge
 
-    return merge([choice(word) for word in arguments.files], arguments.rank, bar)
+    return merge([choice(word) for word in arguments.files], arguments.rank, bar, arguments.base_model)
 
 
 def _resize(arguments: argparse.Namespace, bar: Callable[[int, int], None]) -> "Made":
@@ -112,7 +112,7 @@ def _resize(arguments: argparse.Namespace, bar: Callable[[int, int], None]) -> "
 
     if arguments.keep is not None and not 0 < arguments.keep <= 1:
         raise InputError(say("--keep: a share lies between 0 and 1 (got {value}).", value=f"{arguments.keep:g}"))
-    return resize(find_lora(arguments.file), arguments.rank, arguments.keep, bar)
+    return resize(find_lora(arguments.file), arguments.rank, arguments.keep, bar, arguments.base_model)
 
 
 def _extract(arguments: argparse.Namespace, bar: Callable[[int, int], None]) -> "Made":

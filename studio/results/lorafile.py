@@ -21,6 +21,7 @@ from studio.formats.lora import LoraLayer, read_lora
 from studio.formats.metadata import VERSIONS, kohya_metadata
 from studio.language import say
 from studio.results.export import PRECISIONS, in_precision
+from studio.results.plain import plain
 
 FORMATS = ("kohya", "diffusers", "both")
 RESOLUTIONS = {"sd1": 512, "sd2": 768}  # what models are made for, where nothing says it; all newer ones for 1024
@@ -34,7 +35,9 @@ class Opened:
     kind: str
     family: Family
     layers: dict[str, LoraLayer]
-    metadata: dict[str, str]
+    metadata: Mapping[str, str]
+    lost: float = 0.0
+    """The energy of the change that is in none of the layers: what turning a DoRA into LoRA costs."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -62,16 +65,22 @@ class Made:
         return sorted({layer.rank for layer in self.layers.values()})
 
 
-def opened(path: Path) -> Opened:
-    """Read a plain LoRA of a family that the studio knows. Raises ModelError for anything else."""
+def opened(path: Path, base_model: str | None = None, rank: int | None = None) -> Opened:
+    """Read a LoRA of a family that the studio knows. DoRA and LoKr become LoRA of `rank`, which takes their base model.
+
+    Raises ModelError for anything else.
+    """
     header = check_lora(path)
     adapter, kind = pieces.kind(pieces.split(header.tensors)[0]), recognise_lora(header)
-    if adapter == "DoRA":
+    other = adapter in ("DoRA", "LoKr")
+    if other and not (base_model and rank):
         raise ModelError(
-            say("{file} is a DoRA: what it changes depends on the weights of the base model, so it can't be taken apart by itself.", file=path.name),
-            say("Choose a LoRA."),
+            say("{file} is a DoRA: what it changes depends on the weights of the base model, so it can't be taken apart by itself.", file=path.name)
+            if adapter == "DoRA"
+            else say("{file} is a LoKr: what it changes has no rank of its own.", file=path.name),
+            say("Give its base model and a rank: --base_model M --rank R."),
         )
-    if adapter != "LoRA":
+    if adapter != "LoRA" and not other:
         raise ModelError(
             say("{file} is a {kind}; only a plain LoRA is a product of two matrices that can be merged and resized.", file=path.name, kind=adapter),
             say("Choose a LoRA."),
@@ -83,6 +92,9 @@ def opened(path: Path) -> Opened:
             say("Known are: {known}.", known=", ".join(TITLES[known] for known in families.BASES)),
         )
     family = families.get(families.BASES[kind])
+    if other and base_model and rank:
+        layers, metadata, lost = plain(path, family, base_model, rank)
+        return Opened(path, kind, family, layers, metadata, lost)
     read = read_lora(path, family.names)
     return Opened(path, kind, family, read.layers, read.metadata)
 

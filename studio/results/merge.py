@@ -15,19 +15,21 @@ from studio.results.lorafile import Made, Opened, facts_of, opened, resolution_o
 Progress = Callable[[int, int], None]
 
 
-def merge(choices: Sequence[LoraChoice], rank: int | None, progress: Progress) -> Made:
+def merge(choices: Sequence[LoraChoice], rank: int | None, progress: Progress, base_model: str | None = None) -> Made:
     """Files with their strengths as one LoRA that draws at strength 1 what they draw together. Without `rank` ranks add.
+
+    DoRA and LoKr take their `base_model` and a rank.
 
     Raises InputError; ModelError where they are for different kinds of models.
     """
     if len(choices) < 2:
         raise InputError(say("Merging takes at least two LoRA files."), say("Use `lora resize` to change one."))
-    files = [opened(choice.path) for choice in choices]
+    files = [opened(choice.path, base_model, rank) for choice in choices]
     together(files)
     strengths = [choice.strength for choice in choices]
     names = sorted({name for file in files for name in file.layers})
     layers: dict[str, LoraLayer] = {}
-    kept = whole = 0.0
+    kept, whole = 0.0, sum(strength**2 * file.lost for file, strength in zip(files, strengths, strict=True))
     for number, name in enumerate(names):
         found = [(file, strength) for file, strength in zip(files, strengths, strict=True) if name in file.layers and strength]
         if found:

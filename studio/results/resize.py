@@ -12,13 +12,16 @@ from studio.results.lorafile import Made, facts_of, opened, resolution_of
 Progress = Callable[[int, int], None]
 
 
-def resize(path: Path, rank: int | None, keep: float | None, progress: Progress) -> Made:
-    """A LoRA file with at most `rank` directions a layer, or with as few as hold the share `keep` of each layer's energy. Raises InputError."""
+def resize(path: Path, rank: int | None, keep: float | None, progress: Progress, base_model: str | None = None) -> Made:
+    """A LoRA file with at most `rank` directions a layer, or with as few as hold the share `keep` of each layer's energy.
+
+    DoRA and LoKr take their `base_model` and a rank. Raises InputError.
+    """
     if rank is None and keep is None:
         raise InputError(say("Say how small: --rank R, or --keep 0.95 for a share of the change."))
-    file = opened(path)
+    file = opened(path, base_model, rank)
     layers: dict[str, LoraLayer] = {}
-    kept = whole = 0.0
+    kept, whole = 0.0, file.lost
     for number, (name, layer) in enumerate(file.layers.items()):
         near = nearest(layer, rank, 1.0 if keep is None else keep)
         layers[name], kept, whole = near.layer, kept + near.kept, whole + near.all

@@ -4,7 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+from studio import families
 from studio.cli import main
 from studio.errors import InputError, ModelError
 from studio.formats.lora import read_lora
@@ -51,15 +55,34 @@ def test_a_share_chooses_the_rank_of_each_layer(moss: Path):
         resize(moss, None, None, silent)
 
 
-def test_a_dora_is_refused_and_said_why(moss: Path, tmp_path: Path):
-    import torch
-    from safetensors.torch import load_file, save_file
+def dora(moss: Path, path: Path) -> Path:
+    """The same LoRA with lengths for its rows, half as long again as the base model's."""
+    tensors, weights = load_file(moss), families.get("sd").load(families.POCKET, torch.device("cpu"), torch.float32)
+    for name in read_lora(moss, NAMES).layers:
+        weight = weights[name.partition(".")[0]].get_submodule(name.partition(".")[2]).weight
+        tensors[f"{NAMES.in_kohya(name)}.dora_scale"] = 1.5 * weight.detach().flatten(1).norm(dim=1).view(-1, *[1] * (weight.dim() - 1))
+    with safe_open(moss, framework="pt") as file:
+        save_file(tensors, path, file.metadata())
+    return path
 
-    tensors = load_file(moss)
-    name = next(name for name in tensors if name.endswith("lora_up.weight"))
-    save_file({**tensors, name.replace("lora_up.weight", "dora_scale"): torch.ones(len(tensors[name]))}, tmp_path / "dora.safetensors")
+
+def test_a_dora_is_refused_and_said_why(moss: Path, tmp_path: Path):
     with pytest.raises(ModelError, match="is a DoRA: what it changes depends on the weights of the base model"):
-        resize(tmp_path / "dora.safetensors", 2, None, silent)
+        resize(dora(moss, tmp_path / "dora.safetensors"), 2, None, silent)
+
+
+def test_beside_its_base_model_a_dora_becomes_a_lora(moss: Path, tmp_path: Path):
+    path = dora(moss, tmp_path / "dora.safetensors")
+    made = resize(path, 128, None, silent, "pocket")
+    write(made, tmp_path / "plain.safetensors")
+    assert made.kept > 0.999
+    expected, base = small.picture([LoraChoice(path)]), small.picture()
+    assert np.abs(expected - base).mean() > 0.05
+    assert np.abs(small.picture([LoraChoice(tmp_path / "plain.safetensors")]) - expected).mean() < 0.01
+    words = ["lora", "merge", str(path), str(moss), "--rank", "4", "--output", str(tmp_path / "both.safetensors")]
+    assert main(words) == 2
+    assert main([*words, "--base_model", "pocket"]) == 0
+    assert resize(path, 4, None, silent, "pocket").kept < 0.9
 
 
 def test_on_the_command_line(moss: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

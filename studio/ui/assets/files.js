@@ -71,6 +71,7 @@ function show_pane() {
   for (const box of $$('[data-of]')) box.hidden = box.dataset.of !== pane;
   $('.making').hidden = pane === 'look';
   $('.keep-of').hidden = pane !== 'resize';
+  $('.beside-of').hidden = pane === 'extract';
   $('.rank').placeholder = pane === 'merge' ? t('exact') : '';
   $('.go').textContent = VERBS[pane];
   $('.fault').hidden = $('.made').hidden = true;
@@ -115,8 +116,15 @@ $('.chosen-file').onchange = async event => {
 // Doing it.
 const WANTED = {
   look: () => ['inspect', { file: meant($('[data-of=look] .one').value) }],
-  merge: () => ['merge', { files: parts.map(one => ({ ...meant(one.value), weight: one.weight })) }],
-  resize: () => ['resize', { file: meant($('[data-of=resize] .one').value), keep: $('.keep').value === '' ? '' : $('.keep').value / 100 }],
+  merge: () => ['merge', { files: parts.map(one => ({ ...meant(one.value), weight: one.weight })), base: $('.beside').value }],
+  resize: () => [
+    'resize',
+    {
+      file: meant($('[data-of=resize] .one').value),
+      keep: $('.keep').value === '' ? '' : $('.keep').value / 100,
+      base: $('.beside').value,
+    },
+  ],
   extract: () => ['extract', { tuned: $('.tuned').value, base: $('.base').value }],
 };
 async function go() {

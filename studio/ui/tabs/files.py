@@ -52,12 +52,12 @@ def merge(asked: dict[str, Any]) -> dict[str, Any]:
     given = asked.get("files")
     if not isinstance(given, list) or len(given) > MOST_FILES:
         raise InputError(say("Choose a LoRA and strengths."))
-    choices, rank, target = [_choice(one) for one in given], _rank(asked), _target(asked)
+    choices, rank, target, base = [_choice(one) for one in given], _rank(asked), _target(asked), _base(asked)
 
     def work(progress: tasks.Progress) -> dict[str, Any]:
         from studio.results.merge import merge as put_together
 
-        return _written(put_together(choices, rank, progress), target, asked)
+        return _written(put_together(choices, rank, progress, base), target, asked)
 
     return tasks.start(say("Merging"), work)
 
@@ -65,11 +65,12 @@ def merge(asked: dict[str, Any]) -> dict[str, Any]:
 def resize(asked: dict[str, Any]) -> dict[str, Any]:
     """Make a file smaller, in the background."""
     path, rank, keep, target = _file(asked.get("file")), _rank(asked), compare.real(asked, "keep", 0.01, 1, 1.0), _target(asked)
+    base = _base(asked)
 
     def work(progress: tasks.Progress) -> dict[str, Any]:
         from studio.results.resize import resize as smaller
 
-        return _written(smaller(path, rank, None if asked.get("keep") in (None, "") else keep, progress), target, asked)
+        return _written(smaller(path, rank, None if asked.get("keep") in (None, "") else keep, progress, base), target, asked)
 
     return tasks.start(say("Making it smaller"), work)
 
@@ -145,6 +146,11 @@ def _model(given: Any) -> str:
     if name != "pocket" and (name.startswith((".", "/", "~")) or Path(name).exists()):
         return str(access.path(name))
     return name
+
+
+def _base(asked: dict[str, Any]) -> str | None:
+    """The base model beside which DoRA and LoKr become LoRA, where one is given."""
+    return _model(asked["base"]) if asked.get("base") else None
 
 
 def _rank(asked: dict[str, Any]) -> int | None:
