@@ -42,18 +42,18 @@ class Dora(nn.Module):
 
         At 0 that is nothing: the outputs are blended, because the weights at strength 0 would keep their new lengths.
         """
-        gain = self.gain(weight_of(base))
+        gain = self.gain(base)
         excess = (gain - 1).to(x.dtype).view(-1, *[1] * (len(shape_of(base)) - 2))
         bias = torch.zeros_like(excess) if base.bias is None else base.bias.view_as(excess) * -excess
         longer = torch.addcmul(bias, plain, excess)
         turned = product(base, x, self.down, self.up * gain.view(-1, *[1] * (self.up.dim() - 1)), self.scale)
         return scaled(longer + turned, strength)
 
-    def gain(self, weight: Tensor) -> Tensor:
-        """m / ‖V‖ of each row. Computed once where nothing is trained."""
+    def gain(self, base: Base) -> Tensor:
+        """m / ‖V‖ of each row. Computed once where nothing is trained: a base model in fewer bits is unpacked for it."""
         if self.known is not None:
             return self.known
-        gain = (self.start + self.shift) / self.lengths(weight)
+        gain = (self.start + self.shift) / self.lengths(weight_of(base))
         if not self.down.requires_grad:
             self.known = gain
         return gain
