@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from studio.formats.lora import Layer, LoraLayer
 
 KEY = "lora_adapter_metadata"
+PEFT_WEIGHTS, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 MAGNITUDE = {2: (-1,), 4: (1, -1, 1, 1)}
 """The shape that PEFT gives to DoRA's magnitude, for a linear layer and a convolution."""
 
@@ -57,10 +58,14 @@ def write_diffusers(path: Path, layers: Mapping[str, "Layer"], names: Names, met
 
 
 def stored_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What diffusers noted in the metadata of a file: `unet.lora_alpha`, `unet.alpha_pattern` … Empty where it noted nothing."""
+    """What diffusers noted in the metadata of a file, or PEFT beside it: `unet.lora_alpha`, `unet.alpha_pattern` … Empty where neither did."""
+    beside = path.with_name(PEFT_SETTINGS)
     try:
-        settings = json.loads(metadata.get(KEY, "{}"))
-    except (ValueError, RecursionError) as error:
+        if KEY not in metadata and path.name == PEFT_WEIGHTS and beside.is_file():
+            settings = json.loads(beside.read_text(encoding="utf-8"))
+        else:
+            settings = json.loads(metadata.get(KEY, "{}"))
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path) from error
     if not isinstance(settings, dict):
         raise _damaged(path)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 ORIGINAL = "diffusion_model."  # before the original names in files that keep their dots
+PEFT = "base_model.model."  # before the names in the folders of PEFT, which hold one part each
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,13 @@ class Names:
 
         `known` are the layers of a base model. With them the underscores of kohya names are resolved exactly, without by `words`.
         """
-        table = None if known is None else {spelling: place for layer in known for spelling, place in self._kohya_spellings(layer)}
+        layers = frozenset(known or ())
+        table = None if known is None else {spelling: place for layer in layers for spelling, place in self._kohya_spellings(layer)}
 
         def find(written: str) -> Place | None:
+            if written.startswith(PEFT):
+                inside = [f"{part}.{written.removeprefix(PEFT)}" for part in self.kohya]
+                written = next((layer for layer in inside if layer in layers), inside[0])
             if written.startswith(ORIGINAL):
                 written = _flat(f"{next(iter(self.kohya.values()))}.{written.removeprefix(ORIGINAL)}")
             if (part := self.kohya_part(written)) is None:

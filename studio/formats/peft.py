@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.files import write_atomically
-from studio.formats.adapter import peft_settings
+from studio.formats.adapter import PEFT_SETTINGS, PEFT_WEIGHTS, peft_settings
 from studio.formats.container import join, pack
 from studio.formats.lora import LoraLayer
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
 def write_peft(folder: Path, layers: Mapping[str, LoraLayer], base_model: str) -> list[Path]:
@@ -41,7 +39,7 @@ def write_peft(folder: Path, layers: Mapping[str, LoraLayer], base_model: str) -
         target = folder / part
         target.mkdir(parents=True, exist_ok=True)
         entries, data = pack(tensors)
-        write_atomically(target / WEIGHTS, join(entries, {"format": "pt"}, data))
-        write_atomically(target / SETTINGS, json.dumps(settings, indent=2, sort_keys=True))
+        write_atomically(target / PEFT_WEIGHTS, join(entries, {"format": "pt"}, data))
+        write_atomically(target / PEFT_SETTINGS, json.dumps(settings, indent=2, sort_keys=True))
         written.append(target)
     return written

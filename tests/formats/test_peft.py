@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from studio.formats.lora import LoraLayer
+from studio.errors import ModelError
+from studio.formats.lora import LoraLayer, read_lora
 from studio.formats.peft import write_peft
 
 from .conftest import outputs
-from .sd import random_layer
+from .sd import NAMES, random_layer, same
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # PEFT asks transformers by an old name
@@ -39,3 +40,17 @@ def test_the_magnitude_of_dora_is_kept(tmp_path: Path):
     model.add_module("first", nn.Linear(4, 6, bias=False))
     wrapped = PeftModel.from_pretrained(model, folder).merge_and_unload()
     assert torch.allclose(wrapped.first.weight.norm(dim=1), torch.arange(1.0, 7.0), atol=1e-4)
+
+
+def test_what_is_written_comes_back_with_every_rank_and_alpha(tmp_path: Path, layers: dict[str, LoraLayer], known: dict[str, tuple[int, ...]]):
+    for folder in write_peft(tmp_path, layers, "org/base"):
+        back = read_lora(folder / "adapter_model.safetensors", NAMES, known)
+        assert same(back.layers, {name: layer for name, layer in layers.items() if name.startswith(f"{folder.name}.")})
+        assert back.warnings == ()
+
+
+def test_settings_that_are_none_are_refused(tmp_path: Path, layers: dict[str, LoraLayer]):
+    folder = write_peft(tmp_path, layers, "org/base")[0]
+    (folder / "adapter_config.json").write_text("[1]")
+    with pytest.raises(ModelError, match="damaged"):
+        read_lora(folder / "adapter_model.safetensors", NAMES)

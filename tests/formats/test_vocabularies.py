@@ -226,6 +226,8 @@ def test_what_diffusers_loses_of_a_flux_file_is_what_the_table_says(tmp_path: Pa
         (vocabularies.SDXL, "lora_te2_text_model_encoder_layers_31_mlp_fc1", "text_encoder_2.text_model.encoder.layers.31.mlp.fc1"),
         (vocabularies.SDXL, "text_encoder.text_model.encoder.layers.3.mlp.fc1", "text_encoder.encoder.layers.3.mlp.fc1"),
         (vocabularies.FLUX, "diffusion_model.double_blocks.18.txt_attn.proj", "transformer.transformer_blocks.18.attn.to_add_out"),
+        (vocabularies.FLUX, "base_model.model.double_blocks.3.img_mlp.0", "transformer.transformer_blocks.3.ff.net.0.proj"),
+        (vocabularies.FLUX, "base_model.model.transformer_blocks.3.ff.net.2", "transformer.transformer_blocks.3.ff.net.2"),
         (vocabularies.FLUX, "transformer.single_blocks.3.linear2", "transformer.single_transformer_blocks.3.proj_out"),
         (vocabularies.FLUX, "lora_transformer_single_transformer_blocks_3_proj_mlp", "transformer.single_transformer_blocks.3.proj_mlp"),
         (vocabularies.FLUX, "lycoris_transformer_blocks_0_ff_context_net_0_proj", "transformer.transformer_blocks.0.ff_context.net.0.proj"),
