@@ -1,11 +1,6 @@
-"""What image families share, as functions: pictures to latents, noise, targets, weights, and hashes of weights on disk."""
+"""What image families share, as functions: pictures to latents, noise, targets, weights."""
 
-import hashlib
-import json
-import mmap
-import struct
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from studio.families.base import Batch, Picture, Row
@@ -117,27 +112,3 @@ def snr_weights(alpha_bar: "Tensor", gamma: float | None, prediction: str) -> "T
         return torch.ones_like(alpha_bar)
     snr = alpha_bar / (1 - alpha_bar)
     return snr.clamp(max=gamma) / (snr + 1 if prediction == "v_prediction" else snr.clamp(min=1e-8))
-
-
-def weights_digest(path: Path, wanted: Callable[[str], bool] = bool) -> str:
-    """sha256 over names, shapes and bytes of the wanted tensors of a safetensors file, which is mapped and not loaded."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        (length,) = struct.unpack("<Q", data[:8])
-        header = json.loads(data[8 : 8 + length])
-        for name in sorted(header):
-            if name != "__metadata__" and wanted(name):
-                start, end = header[name]["data_offsets"]
-                digest.update(f"{name}{header[name]['dtype']}{header[name]['shape']}".encode())
-                with memoryview(data) as view, view[8 + length + start : 8 + length + end] as part:
-                    digest.update(part)
-    return digest.hexdigest()
-
-
-def files_digest(paths: Sequence[Path]) -> str:
-    """sha256 over the contents of files, in order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

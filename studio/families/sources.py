@@ -16,7 +16,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from transformers.utils import logging
 
 from studio.errors import ModelError
-from studio.families import clip, diffusion, quantised
+from studio.families import clip, digests, quantised
 from studio.formats import gate
 from studio.language import say
 
@@ -52,10 +52,12 @@ class Source:
         """A hash of a part's weights and configuration, and of the tokenizer that belongs to it."""
         place = self.at(part)
         if place.single is not None:
-            return diffusion.weights_digest(place.single, lambda name: name.startswith(self.prefixes[part]))
+            file, prefix = place.single, self.prefixes[part]
+            return digests.remembered([file], prefix, lambda: digests.of_tensors(file, lambda name: name.startswith(prefix)))
         beside = place.folder / tokenizer if tokenizer else None
         extra = sorted(beside.glob("*.json")) + sorted(beside.glob("*.txt")) if beside else []
-        return diffusion.files_digest([*_weights(place.folder / part)[0], place.folder / part / "config.json", *extra])
+        files = [*_weights(place.folder / part)[0], place.folder / part / "config.json", *extra]
+        return digests.remembered(files, "whole", lambda: digests.of_files(files))
 
     def at(self, part: str) -> "Source":
         """Where a part lies: here, or beside the single file. Raises ModelError when it is in neither."""

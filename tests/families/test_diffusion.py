@@ -1,11 +1,9 @@
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from studio.families import diffusion
 
@@ -93,22 +91,3 @@ def test_noise_offset_moves_whole_channels() -> None:
     assert torch.allclose(moved, moved[:, :, :1, :1].expand_as(moved), atol=1e-6)
     assert moved[:, :, 0, 0].unique().numel() == 8
     assert 0.1 < moved[:, :, 0, 0].std() < 1.2
-
-
-def test_a_digest_depends_on_the_wanted_weights_and_on_nothing_else(tmp_path: Path) -> None:
-    def digest(name: str, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> str:
-        save_file(tensors, tmp_path / name, metadata)
-        return diffusion.weights_digest(tmp_path / name, lambda tensor: tensor.startswith("vae."))
-
-    vae = {"vae.a": torch.arange(6.0).view(2, 3), "vae.b": torch.ones(2)}
-    first = digest("a", {**vae, "unet.a": torch.zeros(1)})
-    assert digest("b", {**vae, "unet.a": torch.ones(7)}, {"title": "another"}) == first
-    changed = [{**vae, "vae.b": torch.tensor([1.0, 2.0])}, {**vae, "vae.a": vae["vae.a"].view(3, 2)}, {"vae.a": vae["vae.a"], "vae.c": torch.ones(2)}]
-    assert len({first, *(digest("c", tensors) for tensors in changed)}) == 4
-
-
-def test_files_in_another_order_have_another_digest(tmp_path: Path) -> None:
-    for name in "ab":
-        (tmp_path / name).write_text(name)
-    both = [tmp_path / "a", tmp_path / "b"]
-    assert diffusion.files_digest(both) != diffusion.files_digest(both[::-1])
