@@ -78,7 +78,7 @@ def opened(path: Path, base_model: str | None = None, rank: int | None = None) -
             say("{file} is a DoRA: what it changes depends on the weights of the base model, so it can't be taken apart by itself.", file=path.name)
             if adapter == "DoRA"
             else say("{file} is a LoKr: what it changes has no rank of its own.", file=path.name),
-            say("Give its base model and a rank: --base_model M --rank R."),
+            say("Give its base model and a rank."),
         )
     if adapter != "LoRA" and not other:
         raise ModelError(
