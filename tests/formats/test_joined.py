@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from studio.errors import ModelError
 from studio.formats import vocabularies
+from studio.formats.adapter import write_diffusers
 from studio.formats.gate import check_safetensors
 from studio.formats.kohya import write_kohya
 from studio.formats.lora import LokrLayer, LoraLayer, read_lora
@@ -119,6 +120,14 @@ def test_dora_of_all_parts_is_joined_and_comes_back(tmp_path: Path) -> None:
     back = read_lora(tmp_path / "a.safetensors", vocabularies.FLUX, kinds=ALL).layers
     assert same(back, layers)
     assert all(torch.equal(back[name].magnitude, lora.magnitude) for name, lora in layers.items())
+
+
+def test_dora_as_it_is_written_for_diffusers_is_read_by_diffusers(tmp_path: Path) -> None:
+    layers = {name: with_magnitude(layer(seed), seed) for seed, name in enumerate((QUERY, VALUE))}
+    write_diffusers(tmp_path / "a.safetensors", layers, vocabularies.FLUX, {})
+    found = will_load(check_safetensors(tmp_path / "a.safetensors"), "flux")
+    assert [verdict.program for verdict in found if verdict.complete] == ["diffusers"]
+    assert same(read_lora(tmp_path / "a.safetensors", vocabularies.FLUX, kinds=ALL).layers, layers)
 
 
 def test_dora_of_some_parts_is_written_layer_by_layer(tmp_path: Path) -> None:

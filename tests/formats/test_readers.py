@@ -147,9 +147,12 @@ def test_dora_is_read_as_it_is_meant_by_programs_with_lengths_of_outputs() -> No
     assert found["A1111"].understood == 3 * len(golden.sdxl())
     assert found["A1111"].why == "A1111 doesn't read DoRA as this file has it: the pictures would be others."
     assert len(found["diffusers"].lost) == len(golden.sdxl())
-    peft = verdicts(header(DIFFUSERS_SD, (*PEFT, "lora_magnitude_vector")), "sd1")
-    assert peft["diffusers"].complete
-    assert not peft["ComfyUI"].complete
+
+
+@pytest.mark.parametrize("end", ["lora_magnitude_vector", "lora_magnitude_vector.weight"])
+def test_dora_in_the_names_of_diffusers_is_read_by_diffusers_alone(end: str) -> None:
+    found = verdicts(header(DIFFUSERS_SD, (*PEFT, end)), "sd1")
+    assert [program for program, verdict in found.items() if verdict.complete] == ["diffusers"]
 
 
 def test_lokr_is_refused_by_diffusers_alone() -> None:
