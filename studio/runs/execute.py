@@ -28,6 +28,7 @@ from studio.runs.run import Run
 from studio.training import checkpoints
 from studio.training.continuing import continue_from
 from studio.training.lora import Lora, attach, weights
+from studio.training.memory import let_go, recompute
 from studio.training.prepare import prepare
 from studio.training.trainer import Trainer
 
@@ -165,8 +166,10 @@ def _lora(config: Config, family: Family, bundle: Bundle) -> Lora:
         found = read_lora(config.init_lora, family.names, weights(bundle), KINDS)
         lora.notes += found.warnings
         continue_from(lora, found.all)
+    if let_go(bundle):
+        free_memory(bundle.device)
     if config.gradient_checkpointing:
-        bundle[bundle.trainable[0]].enable_gradient_checkpointing()
+        recompute(bundle)
     return lora
 
 

@@ -1,5 +1,6 @@
 """The trainer, tested with a `for`."""
 
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +20,10 @@ from studio.pocket import SAMPLES
 from studio.runs.resolve import complete, open_base
 from studio.training import checkpoints
 from studio.training.lora import attach
+from studio.training.memory import recompute
 from studio.training.prepare import Prepared, prepare
 from studio.training.trainer import Trainer
+from tests.families import tiny
 
 SETTINGS: dict[str, Any] = {
     "base_model": "pocket",
@@ -69,7 +72,7 @@ def ready(pictures: Path, rows: Path, folder: Path, held: int = 2, **settings: A
     data = exhausted(prepare(config, family, bundle, (found.examples[held:], found.examples[:held], 0.0), rows, found.prior))
     lora = attach(bundle, family.targets(bundle, config), config)
     if config.gradient_checkpointing:
-        bundle["unet"].enable_gradient_checkpointing()
+        recompute(bundle)
     return Trainer(config, family, bundle, lora, data, folder)
 
 
@@ -161,11 +164,24 @@ class Drawn:
         return self.draws()
 
 
-def test_gradient_checkpointing_gives_the_same_gradients(made):
-    plain, saving = made(), made(gradient_checkpointing=True)
-    assert saving.bundle["unet"].is_gradient_checkpointing
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
+def test_gradient_checkpointing_computes_twice_and_gives_the_same_gradients(made, tmp_path: Path, family: str):
+    settings = {"train_text_encoder": True, "lora_dropout": 0.2, "max_grad_norm": 0, "resolution": 64}
+    settings["base_model"] = str(getattr(tiny, family)(tmp_path / "model"))
+    plain, saving = (made(**settings, gradient_checkpointing=saves) for saves in (False, True))
+    counts = [counted(trainer) for trainer in (plain, saving)]
     for one, other in zip(gradients(plain), gradients(saving), strict=True):
         torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-5)
+    for part in plain.bundle.adapted:
+        assert counts[1][part] > counts[0][part] > 0, f"{part} computed nothing twice"
+
+
+def counted(trainer: Trainer) -> Counter[str]:
+    """How often adapted layers compute, by part, from now on."""
+    counts: Counter[str] = Counter()
+    for name, layer in trainer.lora.layers.items():
+        layer.register_forward_hook(lambda *_, part=name: counts.update([part.split(".")[0]]))
+    return counts
 
 
 @pytest.mark.parametrize("adapter", ["lora", "dora", "lokr"])
