@@ -19,7 +19,8 @@ class Wanted(NamedTuple):
 
 
 PIPELINE = Wanted(
-    ("model_index.json", *(f"{part}/{kind}" for part in PARTS for kind in ("*.json", "*.txt", "*.safetensors", "*.model"))), "model_index.json"
+    ("model_index.json", *(f"{part}/{kind}" for part in PARTS for kind in ("*.json", "*.txt", "*.safetensors", "*.model", "*.jinja"))),
+    "model_index.json",
 )
 
 

@@ -21,9 +21,16 @@ FAMILIES = {
     "sdxl": "studio.families.sdxl:StableDiffusionXL",
     "sd3": "studio.families.sd3:StableDiffusion3",
     "flux": "studio.families.flux:Flux",
+    "z_image": "studio.families.z_image:ZImage",
 }
-PIPELINES = {"StableDiffusionPipeline": "sd", "StableDiffusionXLPipeline": "sdxl", "StableDiffusion3Pipeline": "sd3", "FluxPipeline": "flux"}
-BASES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux"}
+PIPELINES = {
+    "StableDiffusionPipeline": "sd",
+    "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusion3Pipeline": "sd3",
+    "FluxPipeline": "flux",
+    "ZImagePipeline": "z_image",
+}
+BASES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux", "z-image": "z_image"}
 HUB_NAME = re.compile(r"(?!.*(?:--|\.\.|\.(?:git|safetensors|ckpt|gguf)$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 POCKET = Path(__file__).parent.parent / "pocket" / "base"
 

@@ -46,10 +46,24 @@ def encode_pictures(vae: Any, items: "Sequence[Picture | str]") -> list[Row]:
 
 
 def stack(rows: Sequence[Row]) -> Batch:
-    """Rows of one shape as a batch, in which every example counts one."""
+    """Rows as a batch, in which every example counts one."""
     import torch
 
-    return {**{key: torch.stack([row[key] for row in rows]) for key in rows[0]}, "count": torch.ones(len(rows))}
+    return {**together(rows), "count": torch.ones(len(rows))}
+
+
+def together(rows: Sequence[Row]) -> Batch:
+    """Rows of one shape as a batch. Only "words" [L, D] may differ in length: they are filled up with zeros, and where that was needed "heard"
+    [B, L] says which places count."""
+    import torch
+
+    batch = {key: torch.stack([row[key] for row in rows]) for key in rows[0] if key != "words"}
+    if "words" in rows[0]:
+        lengths = [len(row["words"]) for row in rows]
+        batch["words"] = torch.nn.utils.rnn.pad_sequence([row["words"] for row in rows], batch_first=True)
+        if min(lengths) < max(lengths):
+            batch["heard"] = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    return batch
 
 
 def mean_square(said: "Tensor", batch: Batch) -> "Tensor":

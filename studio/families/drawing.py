@@ -24,8 +24,10 @@ class Painter:
     say: Callable[[Tensor, Tensor, Batch], Tensor]
     decode: Callable[[Tensor], Tensor]
     tell: Callable[[Batch, Prompt, int, int], Batch] = lambda told, *_: told
-    guided: bool = True
-    """Whether guidance compares with the negative prompt. Where not, it is an input of the model."""
+    above: float = 1.0
+    """Guidance above this compares with the negative prompt; infinite where guidance is an input of the model."""
+    mix: Callable[[Tensor, Tensor, float], Tensor] = lambda negative, positive, guidance: negative + guidance * (positive - negative)
+    """What the model is taken to say, from its words on the negative prompt and on the prompt, both [B, C, h, w]."""
 
 
 def draw(family: Family, bundle: Bundle, prompts: Sequence[Prompt], painter: Painter) -> Iterator[Piece]:
@@ -70,7 +72,7 @@ def _texts(prompt: Prompt, painter: Painter) -> list[str]:
 
 
 def _compares(prompt: Prompt, painter: Painter) -> bool:
-    return painter.guided and (prompt.guidance or 0) > 1
+    return (prompt.guidance or 0) > painter.above
 
 
 @torch.no_grad()
@@ -79,11 +81,10 @@ def _draw(family: Family, bundle: Bundle, indices: list[int], prompts: list[Prom
     width, height, guidance, steps = first.width, first.height, first.guidance or 0, first.steps or 0
     factor, compares = bundle.facts["factor"], _compares(first, painter)
     bundle.blend(strengths)
-    told = _told(family, bundle, [prompt.text for prompt in prompts])
+    texts = [prompt.negative for prompt in prompts] if compares else []
     if compares:
-        without = _told(family, bundle, [prompt.negative for prompt in prompts])
-        told = {name: torch.cat([without[name], told[name]]) for name in told}
         bundle.blend(strengths * 2)
+    told = _told(family, bundle, [*texts, *(prompt.text for prompt in prompts)])
     told = painter.tell(told, first, width, height)
     shape = (bundle.facts["channels"], height // factor, width // factor)
     noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(prompt.seed)) for prompt in prompts])
@@ -93,7 +94,7 @@ def _draw(family: Family, bundle: Bundle, indices: list[int], prompts: list[Prom
         said = painter.say(torch.cat([latents] * 2) if compares else latents, time, told).float()
         if compares:
             negative, positive = said.chunk(2)
-            said = negative + guidance * (positive - negative)
+            said = painter.mix(negative, positive, guidance)
         latents = scheduler.step(said, time, latents, return_dict=False)[0]
         yield Piece(indices[0], done=done, total=len(scheduler.timesteps))
     for index, latent in zip(indices, latents, strict=True):
@@ -104,5 +105,5 @@ def _told(family: Family, bundle: Bundle, texts: Sequence[str]) -> Batch:
     """Rows of texts as a batch on the device; made anew where a LoRA on the encoders has its say."""
     rows: list[Row]
     rows = family.encode(bundle, "text", texts) if bundle.adapted & set(bundle.encoders) else [bundle.remembered[text] for text in texts]
-    stacked = {name: torch.stack([row[name] for row in rows]).to(bundle.device) for name in rows[0]}
+    stacked = {name: tensor.to(bundle.device) for name, tensor in diffusion.together(rows).items()}
     return {name: tensor.to(bundle.dtype) if tensor.is_floating_point() else tensor for name, tensor in stacked.items()}

@@ -1,5 +1,6 @@
 """FLUX.1, dev and schnell: a transformer over patches and words, told by T5 and CLIP."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -120,7 +121,7 @@ class Flux:
             times = (time / 1000).expand(len(latents))
             return _said(bundle, latents.to(bundle.dtype), times, told["embedding"], told["pooled"], told["guidance"])
 
-        painter = drawing.Painter(partial(flow.scheduler, bundle), said, partial(flow.decode, bundle), tell, guided=False)
+        painter = drawing.Painter(partial(flow.scheduler, bundle), said, partial(flow.decode, bundle), tell, above=math.inf)
         return drawing.draw(self, bundle, prompts, painter)
 
 

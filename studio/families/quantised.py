@@ -31,7 +31,7 @@ def quantise(model: Any, load_in: str, dtype: torch.dtype) -> None:
 
     What leads into the blocks and out of them stays whole: it is small, and all goes through it.
     """
-    found = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and any(map(str.isdigit, name.split(".")))]
+    found = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and any(map(str.isdigit, name.split(".")[:-1]))]
     for name, layer in found:
         before, _, last = name.rpartition(".")
         setattr(model.get_submodule(before), last, _in_8_bits(layer) if load_in == "8bit" else _in_4_bits(layer, dtype))

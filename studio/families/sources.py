@@ -107,13 +107,18 @@ class Source:
 
     def t5_tokenizer(self, part: str) -> Any:
         """The T5 tokenizer of a part. The text encoder has room for a few tokens more."""
-        return self.at(part)._tokenizer(T5TokenizerFast, part, lambda found, size: 0.9 * size <= found <= size)
+        return self.at(part)._tokenizer(T5TokenizerFast, part, _roomy)
+
+    def llm_tokenizer(self, kind: Any, part: str = "tokenizer") -> Any:
+        """The tokenizer of a language model, as the class `kind`. The model has room for a few tokens more."""
+        return self.at(part)._tokenizer(kind, part, _roomy)
 
     def _tokenizer(self, kind: Any, part: str, fits: Callable[[int, int], bool]) -> Any:
         self.read(f"{part}/tokenizer_config.json")
         with _loading, named(self.folder / part):
             tokenizer = kind.from_pretrained(self.folder / part, local_files_only=True)
-        size = self.read(f"{part.replace('tokenizer', 'text_encoder')}/config.json").get("vocab_size", 49408)
+        config = self.read(f"{part.replace('tokenizer', 'text_encoder')}/config.json")
+        size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size", 49408)
         if not fits(len(tokenizer), size):  # an empty folder gives a tokenizer of two tokens, and every prompt means the same
             raise ModelError(
                 say("{path}: knows {found} tokens, the text encoder {size}.", path=self.folder / part, found=len(tokenizer), size=size),
@@ -134,6 +139,21 @@ class Source:
         else:
             make = single_file_utils.create_diffusers_clip_model_from_ldm
         return make(kind, tensors, config=str(self.folder), subfolder=part, torch_dtype=dtype, local_files_only=True)
+
+
+def folder_only(source: Path, title: str) -> Source:
+    """A model that is only read from a diffusers folder. Raises ModelError for a single file."""
+    if not source.is_dir():
+        raise ModelError(
+            say("{path}: {title} is read from a folder in diffusers format, not from a single file.", path=source, title=title),
+            say("Give the folder that holds model_index.json, or a Hub id."),
+        )
+    return Source(source)
+
+
+def _roomy(found: int, size: int) -> bool:
+    """Whether so many tokens are all, or nearly all, of those that an encoder has room for."""
+    return 0.9 * size <= found <= size
 
 
 def prediction(source: Source, scheduler: Mapping[str, Any]) -> tuple[str, bool]:

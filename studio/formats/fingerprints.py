@@ -80,6 +80,7 @@ INPUTS = (
     (re.compile(r"(attentions_\d+|put_blocks_\d+_1|middle_block_1)_transformer_blocks_\d+_attn2_(processor_)?to_[kv]$"), WIDTHS),
     (re.compile(r"transformer_blocks_\d+_attn_(to|add)_[qkv](_proj)?$"), {1536: "sd3", 2432: "sd3"}),
     (re.compile(r"transformer_blocks_\d+_(norm1_context_linear|ff_context_net_0_proj)$"), {3072: "flux", 1536: "sd3", 2432: "sd3"}),
+    (re.compile(r"(layers|refiner)_\d+_(attention_(qkv|to_[qkv])|feed_forward_w[13])$"), {3840: "z-image", 2304: "lumina2"}),
     (re.compile(r"^(lora_te2|text_encoder_2)_text_model_encoder_layers_\d+_(self_attn|mlp_fc1)"), {1280: "sdxl"}),
     (re.compile(r"^(lora_te|text_encoder)_(text_model_)?encoder_layers_\d+_(self_attn|mlp_fc1)"), {768: "sd1", 1024: "sd2"}),
 )

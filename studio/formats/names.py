@@ -55,6 +55,10 @@ class Names:
     single: str = ""
     """What a layer begins with in kohya files that can't be joined with its neighbours: "lora_transformer", followed by its name in diffusers."""
 
+    generic: bool = False
+    """Whether files for other programs call a layer as diffusers does, behind "diffusion_model." and with its dots: ComfyUI and diffusers both
+    read that. `places` are only read then."""
+
     apart: tuple[str, ...] | None = None
     """Words of the layers whose alpha may differ from the part's other layers: what kohya calls conv_alpha. None: every layer has its own."""
 
@@ -69,6 +73,8 @@ class Names:
         Layers that the original model keeps as one have the same name.
         """
         part, path = layer.split(".", 1)
+        if self.generic:
+            return ORIGINAL + path
         found = self._place(layer)
         return _flat(f"{self.kohya[part]}.{found.original if found else self.inserted.get(part, '') + path}")
 
@@ -78,7 +84,7 @@ class Names:
 
     def place(self, layer: str) -> Place:
         """Where the layer lies in kohya files, and with which others."""
-        return self._place(layer) or _alone(layer)
+        return (None if self.generic else self._place(layer)) or _alone(layer)
 
     def reader(self, known: Iterable[str] | None = None) -> Callable[[str], Place | None]:
         """A function from a layer's name in a file, of whatever program, to what it stands for; None: it is called nothing here.

@@ -105,6 +105,15 @@ def _sd3() -> list[Place]:
     return places
 
 
+def _z_image() -> list[Place]:
+    """Attention as the original keeps it, in the blocks of all three kinds."""
+    places = []
+    for blocks in ("layers.{}", "noise_refiner.{}", "context_refiner.{}"):
+        places.append(_joined(f"{blocks}.attention.qkv", f"{blocks}.attention", ("to_q", "to_k", "to_v")))
+        places.append(Place(f"{blocks}.attention.out", (f"{blocks}.attention.to_out.0",)))
+    return places
+
+
 SD = Names(
     kohya={"unet": "lora_unet", "text_encoder": "lora_te"},
     inserted={"text_encoder": "text_model."},
@@ -139,4 +148,12 @@ FLUX = Names(
     also={"lora_transformer": "transformer", "lycoris": "transformer"},
     places={"transformer": tuple(_flux())},
     single="lora_transformer",
+)
+
+Z_IMAGE = Names(
+    kohya={"transformer": "lora_unet"},
+    words=("to_q", "to_k", "to_v", "to_out", "feed_forward", "noise_refiner", "context_refiner", "adaLN_modulation", "cap_embedder", "t_embedder"),
+    also={"lycoris": "transformer"},
+    places={"transformer": tuple(_z_image())},
+    generic=True,
 )

@@ -19,7 +19,7 @@ from studio.results.precision import stored
 from studio.training.continuing import change
 
 Progress = Callable[[int, int], None]
-WANTED = ("*.json", "*.txt", "*.model", "*.safetensors")
+WANTED = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
 
 
 def bake(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import pre_tokenizers
 
 from studio.families import POCKET
 
@@ -19,6 +20,13 @@ T5_WORDS = (
     "<unk>",
     *(f"▁{word}" for word in ["a", "the", "red", "blue", "apple", "car", "green", "tree", "cat", "dog", "face"]),
     *"▁abcdefghijklmnopqrstuvwxyz",
+)
+
+# Every byte is a token, and the turns of a conversation are marked as Qwen marks them.
+QWEN_TOKENS = (*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
+QWEN_CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
 
 
@@ -118,10 +126,36 @@ def flux(folder: Path, guided: bool = True) -> Path:
         )
         _noisy(transformer)
         models = {"transformer": transformer, "vae": _vae(flow=True), "text_encoder": CLIPTextModel(_clip(16)), "text_encoder_2": _t5(32)}
-    written = _write(folder, models, "FluxPipeline", {"shift": 3.0, "use_dynamic_shifting": guided})
-    path = written / "transformer/config.json"  # the real one says nothing of its size, which is 128
+    return _sized(_write(folder, models, "FluxPipeline", {"shift": 3.0, "use_dynamic_shifting": guided}))
+
+
+def z_image(folder: Path, turbo: bool = False) -> Path:
+    """Write a Z-Image below `folder`, or its Turbo."""
+    from diffusers import ZImageTransformer2DModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        transformer = ZImageTransformer2DModel(
+            in_channels=4,
+            dim=16,
+            n_layers=2,
+            n_refiner_layers=1,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=24,
+            axes_dims=[4, 2, 2],
+            axes_lens=[600, 16, 16],
+        )
+        _noisy(transformer)
+        models = {"transformer": transformer, "vae": _vae(flow=True), "text_encoder": _qwen3(24)}
+    return _sized(_write(folder, models, "ZImagePipeline", {"shift": 3.0 if turbo else 6.0}))
+
+
+def _sized(folder: Path) -> Path:
+    """Real configurations say nothing of the size, which is 128."""
+    path = folder / "transformer/config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "sample_size": 8}), encoding="utf-8")
-    return written
+    return folder
 
 
 def _noisy(model: Any) -> None:
@@ -146,6 +180,21 @@ def _clip(width: int) -> Any:
     return CLIPTextConfig(num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=24, **sizes, **SPECIAL)
 
 
+def _qwen3(width: int) -> Any:
+    from transformers import Qwen3Config, Qwen3Model
+
+    sizes = {"hidden_size": width, "intermediate_size": 2 * width, "head_dim": 8, "num_attention_heads": 2, "num_key_value_heads": 1}
+    return Qwen3Model(Qwen3Config(vocab_size=len(QWEN_TOKENS), num_hidden_layers=3, **sizes)).eval()
+
+
+def _qwen_tokenizer(folder: Path) -> None:
+    from transformers import Qwen2Tokenizer
+
+    tokenizer = Qwen2Tokenizer(vocab={token: number for number, token in enumerate(QWEN_TOKENS)}, merges=[], chat_template=QWEN_CHAT)
+    tokenizer.add_special_tokens({"additional_special_tokens": list(QWEN_TOKENS[-5:])})
+    tokenizer.save_pretrained(folder)
+
+
 def _t5(width: int) -> Any:
     from transformers import T5Config, T5EncoderModel
 
@@ -167,6 +216,8 @@ def _write(folder: Path, models: Mapping[str, Any], pipeline: str, flow: Mapping
             tokenizer = part.replace("text_encoder", "tokenizer")
             if type(model).__name__ == "T5EncoderModel":
                 _t5_tokenizer(folder / tokenizer)
+            elif type(model).__name__.startswith("Qwen"):
+                _qwen_tokenizer(folder / tokenizer)
             else:
                 shutil.copytree(POCKET / "tokenizer", folder / tokenizer)
     if flow is None:
