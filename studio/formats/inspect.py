@@ -15,7 +15,7 @@ from studio.formats.adapter import stored_alpha, stored_settings
 from studio.formats.blocks import place
 from studio.formats.fingerprints import TITLES, check_lora, recognise_lora
 from studio.formats.gate import Header
-from studio.formats.names import Names
+from studio.formats.names import PEFT, Names
 from studio.formats.readers import Verdict, will_load
 from studio.language import say
 
@@ -32,7 +32,7 @@ FORMATS = (
     ("lora_transformer_", "OneTrainer"),
     (("lora_unet_", "lora_te"), "kohya"),
     ("diffusion_model.", "ComfyUI"),
-    ("base_model.model.", "PEFT"),
+    (PEFT, "PEFT"),
     (("unet.", "transformer.", "text_encoder"), "diffusers"),
 )
 # What a person asks of a training → where programs write it, the surest first.
@@ -150,7 +150,7 @@ def _measured(
     """Groups, the norm of each block's change, and the tensors that aren't finite. One layer is in memory at a time."""
     from safetensors import safe_open
 
-    settings = {**_beside(path), **stored_settings(path, header.metadata)}
+    settings = stored_settings(path, header.metadata)
     squares: dict[str, float] = {}
     grouped: dict[tuple[str, str], dict[str, list[Any]]] = {}
     broken: list[str] = []
@@ -182,20 +182,8 @@ def _measured(
 def _alpha(path: Path, settings: Mapping[str, Any], layer: str, tensors: "Mapping[str, Tensor]", rank: int | None) -> float | None:
     if "alpha" in tensors:
         return float(tensors["alpha"].flatten()[0]) if tensors["alpha"].numel() else None
-    inner = layer.removeprefix("base_model.model.")
+    inner = layer.removeprefix(PEFT)
     return stored_alpha(path, settings, Names(kohya={}), inner if inner == layer else f"model.{inner}", rank) if rank and "." in inner else None
-
-
-def _beside(path: Path) -> dict[str, Any]:
-    """What PEFT wrote of rank and alpha in a file of its own beside the weights."""
-    config = path.parent / "adapter_config.json"
-    if path.name != "adapter_model.safetensors" or not config.is_file():
-        return {}
-    try:
-        found = json.loads(config.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError):
-        raise ModelError(say("{path}: can't be read.", path=config), say("Download it again.")) from None
-    return found if isinstance(found, dict) else {}
 
 
 def _hashes(path: Path, metadata: Mapping[str, str]) -> dict[str, str]:
