@@ -22,8 +22,8 @@ from studio.formats import fingerprints, gate, vocabularies
 from studio.formats.names import Names
 from studio.language import say
 
+WHOLE = "model.diffusion_model."  # before the transformer's names where the file holds other parts, too
 PREFIXES = {
-    "transformer": "",
     "vae": "vae.",
     "text_encoder": "text_encoders.clip_l.transformer.",
     "text_encoder_2": "text_encoders.t5xxl.transformer.",
@@ -47,8 +47,8 @@ class Flux:
     names: ClassVar[Names] = vocabularies.FLUX
 
     def load(self, source: Path, device: torch.device, dtype: torch.dtype, load_in: str = "16bit") -> Bundle:
-        """A diffusers folder or a single .safetensors file, beside which the text encoders and the VAE may lie."""
-        place = Source(source) if source.is_dir() else Source(ASSETS / _layout(source), source, PREFIXES)
+        """A diffusers folder or a single .safetensors file, beside which the text encoders and the VAE may lie, this one also as ae.safetensors."""
+        place = Source(source) if source.is_dir() else _single(source)
         facts = flow.facts(place, source.stem)
         distilled = bool(facts["transformer"].get("guidance_embeds"))
         facts |= {
@@ -158,8 +158,10 @@ def unpack(patches: Tensor, height: int, width: int) -> Tensor:
     return latents.reshape(batch, size // 4, height, width)
 
 
-def _layout(single: Path) -> str:
-    if fingerprints.check_base(single) != "flux":
-        raise ModelError(say("{path}: is no FLUX.1 checkpoint.", path=single), say("Choose another base model."))
-    names = gate.check_safetensors(single).tensors
-    return "flux-dev" if any(name.endswith(GUIDANCE_SIGN) for name in names) else "flux-schnell"
+def _single(path: Path) -> Source:
+    if fingerprints.check_base(path) != "flux":
+        raise ModelError(say("{path}: is no FLUX.1 checkpoint.", path=path), say("Choose another base model."))
+    names = gate.check_safetensors(path).tensors
+    layout = "flux-dev" if any(name.endswith(GUIDANCE_SIGN) for name in names) else "flux-schnell"
+    transformer = WHOLE if any(name.startswith(WHOLE) for name in names) else ""
+    return Source(ASSETS / layout, path, {"transformer": transformer, **PREFIXES}, {"vae": "ae.safetensors"}, vocabularies.FLUX)

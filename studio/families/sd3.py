@@ -50,7 +50,7 @@ class StableDiffusion3:
 
     def load(self, source: Path, device: torch.device, dtype: torch.dtype, load_in: str = "16bit") -> Bundle:
         """A diffusers folder or a single .safetensors file, beside which the text encoders may lie. T5 may be left out."""
-        place = Source(source) if source.is_dir() else Source(ASSETS / _layout(source), source, PREFIXES)
+        place = Source(source) if source.is_dir() else Source(ASSETS / _layout(source), source, PREFIXES, names=vocabularies.SD3)
         encoders = (*CLIPS, T5) if place.has(T5) else CLIPS
         facts = flow.facts(place, source.stem) | {"kind": "sd3", "tokens": 77, "flow_shift": 1.0, "steps": 28, "guidance": 4.5}
         facts["version"] = _version(facts["transformer"])

@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.loaders.single_file_utils import SingleFileComponentError
+from accelerate import init_empty_weights
+from diffusers.loaders import single_file_utils
 from diffusers.utils import logging as diffusers_logging
+from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 from transformers.utils import logging
 
 from studio.errors import ModelError
 from studio.families import clip, digests, quantised
+from studio.families.original import renamed
 from studio.formats import gate
+from studio.formats.names import Names
 from studio.language import say
 
 ENCODERS = (CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel)
+QUANTISED = (".scale_weight", ".weight_scale", ".input_scale", ".scale_input", ".absmax", ".quant_map", "scaled_fp8", ".comfy_quant")
 logging.disable_progress_bar()
 logging.set_verbosity_error()  # what is wrong with a model is said here, in one sentence
 diffusers_logging.set_verbosity_error()
@@ -31,11 +36,14 @@ _loading = threading.RLock()  # opening a model patches torch for the moment, fo
 @dataclass(frozen=True)
 class Source:
     """A model on disk. `folder` holds its configurations, and its weights unless they are in `single`, where a part's tensors begin with
-    `prefixes[part]`. What such a file leaves out is looked for beside it, in folders that are called as in diffusers."""
+    `prefixes[part]`. What such a file leaves out is looked for beside it, in folders that are called as in diffusers, or in `files[part]`.
+    `names` are the family's, where the original program's names of its layers are known."""
 
     folder: Path
     single: Path | None = None
     prefixes: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    names: Names | None = None
 
     def read(self, name: str, *needed: str) -> dict[str, Any]:
         """A configuration such as `unet/config.json`. Raises ModelError when it is damaged or lacks one of the needed keys."""
@@ -52,7 +60,7 @@ class Source:
         """A hash of a part's weights and configuration, and of the tokenizer that belongs to it."""
         place = self.at(part)
         if place.single is not None:
-            file, prefix = place.single, self.prefixes[part]
+            file, prefix = place.single, place.prefixes[part]
             return digests.remembered([file], prefix, lambda: digests.of_tensors(file, lambda name: name.startswith(prefix)))
         beside = place.folder / tokenizer if tokenizer else None
         extra = sorted(beside.glob("*.json")) + sorted(beside.glob("*.txt")) if beside else []
@@ -64,12 +72,14 @@ class Source:
         if self.single is None or part in self._inside:
             return self
         beside = self.single.parent
-        if not (beside / part).is_dir():
-            raise ModelError(
-                say("{file} comes without {part}.", file=self.single.name, part=part),
-                say("Put the folder {part} of the model in diffusers format beside it, into {folder}.", part=part, folder=beside),
-            )
-        return Source(beside)
+        if (beside / part).is_dir():
+            return Source(beside)
+        if part in self.files and (beside / self.files[part]).is_file():
+            return Source(self.folder, beside / self.files[part], {part: ""})
+        raise ModelError(
+            say("{file} comes without {part}.", file=self.single.name, part=part),
+            say("Put the folder {part} of the model in diffusers format beside it, into {folder}.", part=part, folder=beside),
+        )
 
     def has(self, part: str) -> bool:
         """Whether the model comes with a part at all."""
@@ -87,13 +97,7 @@ class Source:
         file."""
         place = self.at(part)
         with _loading, named(place.single or place.folder / part):
-            if place.single is None:
-                model = _from_folder(kind, place.folder, part, dtype)
-            elif kind in ENCODERS:
-                model = whole(self._encoder(kind, place.single, part, dtype))
-            else:
-                config = str(self.folder)
-                model = whole(kind.from_single_file(str(place.single), config=config, subfolder=part, dtype=dtype, local_files_only=True))
+            model = _from_folder(kind, place.folder, part, dtype) if place.single is None else whole(place._from_single(kind, part, dtype))
             if load_in != quantised.WHOLE:
                 quantised.quantise(model, load_in, dtype)
             return model.to(device).requires_grad_(False).eval()
@@ -107,17 +111,18 @@ class Source:
 
     def t5_tokenizer(self, part: str) -> Any:
         """The T5 tokenizer of a part. The text encoder has room for a few tokens more."""
-        return self.at(part)._tokenizer(T5TokenizerFast, part, _roomy)
+        return self.at(part)._tokenizer(T5TokenizerFast, part, _roomy, self)
 
     def llm_tokenizer(self, kind: Any, part: str = "tokenizer") -> Any:
         """The tokenizer of a language model, as the class `kind`. The model has room for a few tokens more."""
-        return self.at(part)._tokenizer(kind, part, _roomy)
+        return self.at(part)._tokenizer(kind, part, _roomy, self)
 
-    def _tokenizer(self, kind: Any, part: str, fits: Callable[[int, int], bool]) -> Any:
+    def _tokenizer(self, kind: Any, part: str, fits: Callable[[int, int], bool], model: "Source | None" = None) -> Any:
         self.read(f"{part}/tokenizer_config.json")
         with _loading, named(self.folder / part):
             tokenizer = kind.from_pretrained(self.folder / part, local_files_only=True)
-        config = self.read(f"{part.replace('tokenizer', 'text_encoder')}/config.json")
+        encoder = part.replace("tokenizer", "text_encoder")
+        config = (model or self).at(encoder).read(f"{encoder}/config.json")
         size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size", 49408)
         if not fits(len(tokenizer), size):  # an empty folder gives a tokenizer of two tokens, and every prompt means the same
             raise ModelError(
@@ -126,19 +131,36 @@ class Source:
             )
         return tokenizer
 
-    def _encoder(self, kind: Any, single: Path, part: str, dtype: torch.dtype) -> Any:
-        """A text encoder of a checkpoint; only its own tensors are read."""
-        from diffusers.loaders import single_file_utils
-        from safetensors import safe_open
+    def _from_single(self, kind: Any, part: str, dtype: torch.dtype) -> Any:
+        """A part of a checkpoint. Only its own tensors are read, which stay in the file where their type is the one that is wanted."""
+        tensors, known = self._tensors(part), {"config": str(self.folder), "subfolder": part, "local_files_only": True}
+        if kind is T5EncoderModel:
+            model = single_file_utils.create_diffusers_t5_model_from_checkpoint(kind, tensors, torch_dtype=dtype, **known)
+            model.tie_weights()  # what it looks words up in has two names, of which files may have one
+            return model
+        if kind in ENCODERS:
+            return single_file_utils.create_diffusers_clip_model_from_ldm(kind, tensors, torch_dtype=dtype, **known)
+        if self.names and part in self.names.places:
+            prefix = self.prefixes[part]
+            tensors = renamed({name.removeprefix(prefix): tensor for name, tensor in tensors.items()}, self.names)
+            with init_empty_weights():
+                model = kind.from_config(kind.load_config(self.folder / part))
+            model.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, strict=False, assign=True)
+            return model
+        return kind.from_single_file(tensors, dtype=dtype, **known)
 
+    def _tensors(self, part: str) -> dict[str, torch.Tensor]:
+        """The tensors of a part, mapped from the file. Raises ModelError when they mean something only together with others."""
+        single = self.single or self.folder
+        for name in gate.check_safetensors(single).tensors:
+            if name.startswith(self.prefixes[part]) and name.endswith(QUANTISED):
+                raise ModelError(
+                    say("{path}: its weights are quantised in a way that can't be read here ({name}).", path=single, name=name),
+                    say("Take the file with weights in 16 bits, or in plain fp8."),
+                )
         with safe_open(single, framework="pt") as file:
             names = [name for name in file.keys() if name.startswith(self.prefixes[part])]  # noqa: SIM118 - no mapping
-            tensors = {name: file.get_tensor(name) for name in names}
-        if kind is T5EncoderModel:
-            make = single_file_utils.create_diffusers_t5_model_from_checkpoint
-        else:
-            make = single_file_utils.create_diffusers_clip_model_from_ldm
-        return make(kind, tensors, config=str(self.folder), subfolder=part, torch_dtype=dtype, local_files_only=True)
+            return {name: file.get_tensor(name) for name in names}
 
 
 def folder_only(source: Path, title: str) -> Source:
@@ -186,8 +208,9 @@ def named(path: Path) -> Iterator[None]:
         raise
     except NotImplementedError as error:  # torch can't move what has no memory, because the file had nothing to put there
         raise ModelError(say("{path}: lacks some of its weights.", path=path), say("Download the model again.")) from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SingleFileComponentError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, single_file_utils.SingleFileComponentError) as error:
+        lines = (str(error).strip() or type(error).__name__).splitlines()
+        reason = lines[len(lines) > 1 and lines[0].endswith(":")].strip()[:200]
         raise ModelError(say("{path}: can't be opened: {reason}", path=path, reason=reason), say("Download the model again.")) from error
 
 

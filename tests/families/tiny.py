@@ -202,7 +202,7 @@ def _t5(width: int) -> Any:
     return T5EncoderModel(T5Config(vocab_size=len(T5_WORDS), feed_forward_proj="gated-gelu", **sizes)).eval()
 
 
-def _t5_tokenizer(folder: Path) -> None:
+def t5_tokenizer(folder: Path) -> None:
     from transformers import T5TokenizerFast
 
     T5TokenizerFast(vocab=[(word, -float(number)) for number, word in enumerate(T5_WORDS)], extra_ids=0).save_pretrained(folder)
@@ -215,7 +215,7 @@ def _write(folder: Path, models: Mapping[str, Any], pipeline: str, flow: Mapping
         if part.startswith("text_encoder"):
             tokenizer = part.replace("text_encoder", "tokenizer")
             if type(model).__name__ == "T5EncoderModel":
-                _t5_tokenizer(folder / tokenizer)
+                t5_tokenizer(folder / tokenizer)
             elif type(model).__name__.startswith("Qwen"):
                 _qwen_tokenizer(folder / tokenizer)
             else:
