@@ -168,6 +168,11 @@ def title(name: str) -> str:
     return words[0].upper() + words[1:]
 
 
+def paths() -> tuple[str, ...]:
+    """The settings that name a place on the machine."""
+    return tuple(name for _, name, field in settings() if kind(field)[0] is Path)
+
+
 def kind(field: FieldInfo) -> tuple[Any, dict[str, float]]:
     """The bare type of a field (int, a Literal, …), and its bounds by `ge`, `gt`, `le`, `lt`."""
     bounds: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from studio.language import say
 
 YOURS = {"base_model": "./models/your-model.safetensors", "train_data_dir": "./data/pictures"}
 
-PERSONAL = ("train_data_dir", "metadata_path", "init_lora", "output_dir", "purpose", "name")
+PERSONAL = (*fields.paths(), "purpose", "name")
 HEADING = re.compile(r"# (title|about): (.*)")
 
 

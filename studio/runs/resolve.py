@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from studio import families
+from studio import families, fields
 from studio.config import OPTIONAL, Config, unfilled
 from studio.device import device, precision, usual_threads
 from studio.errors import InputError
@@ -78,7 +78,7 @@ def complete(config: Config) -> Config:
         found["text_encoder_lr"] = config.text_encoder_lr or config.learning_rate / 2
     if config.adapter == "lokr":
         found["lokr_factor"] = config.factor
-    for name in ("train_data_dir", "metadata_path", "prior_data_dir", "init_lora", "output_dir"):
+    for name in fields.paths():
         if path := getattr(config, name):
             found[name] = Path(path).expanduser().absolute()
             if name != "output_dir" and not found[name].exists():

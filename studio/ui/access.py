@@ -9,7 +9,7 @@ from pathlib import Path
 import gradio as gr
 from starlette.requests import Request
 
-from studio import home
+from studio import fields, home
 from studio.config import Config
 from studio.data import datasets as shelf
 from studio.data.datasets import Known
@@ -24,7 +24,7 @@ from studio.ui.visitor import visitor
 OWNER = "owner"
 # What a visitor of a public demonstration may ask for at most.
 CAPS = {"max_steps": 400, "resolution": 512, "batch_size": 16, "lora_rank": 32, "conv_rank": 32, "rank_pattern": 32, "gradient_accumulation_steps": 2}
-PATHS = ("train_data_dir", "metadata_path", "init_lora", "output_dir")
+PATHS = fields.paths()
 
 
 @dataclass
@@ -140,7 +140,7 @@ def limited(config: Config) -> Config:
 
 def _capped(config: Config) -> Config:
     own_folders = [known.folder.resolve() for known in datasets()]
-    if config.train_data_dir.resolve() not in own_folders or config.metadata_path or config.init_lora or config.output_dir:
+    if config.train_data_dir.resolve() not in own_folders or any(getattr(config, key) for key in PATHS if key != "train_data_dir"):
         raise InputError(say("In this demonstration paths are not taken."), say("Choose the sample set, or drop pictures on the Dataset tab."))
     if config.base_model != "pocket":
         raise InputError(say("In this demonstration only the small model inside is trained."), say("Set base_model to pocket."))

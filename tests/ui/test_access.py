@@ -70,7 +70,7 @@ def test_registered_folders_are_open_on_the_own_machine_only(house: access.House
         access.path(elsewhere)
 
 
-@pytest.mark.parametrize("key", ["train_data_dir", "metadata_path", "init_lora", "output_dir", "base_model"])
+@pytest.mark.parametrize("key", ["train_data_dir", "metadata_path", "prior_data_dir", "init_lora", "output_dir", "base_model"])
 def test_each_path_of_a_config_is_looked_at(key: str):
     with pytest.raises(InputError, match="opens nothing there"):
         access.limited(config(**{key: "/etc/ssl"}))
@@ -155,6 +155,7 @@ class TestDemo:
             {"lora_rank": 512},
             {"rank_pattern": {"mid_block": 512}},
             {"output_dir": str(tmp_path)},
+            {"prior_data_dir": str(SAMPLES / "gameboy")},
             {"base_model": "org/name"},
             {"train_data_dir": str(SAMPLES / "gameboy")},
         ):

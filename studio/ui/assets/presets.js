@@ -1,7 +1,7 @@
 const { studio } = window,
   { keep, kept, toast, number } = studio;
 const DEFAULT = 'pocket',
-  STAYS = ['train_data_dir', 'metadata_path', 'output_dir', 'base_model', 'sample_prompts'];
+  STAYS = ['train_data_dir', 'metadata_path', 'prior_data_dir', 'output_dir', 'base_model', 'sample_prompts'];
 let presets = [],
   groups = [],
   bases = [],
@@ -190,7 +190,7 @@ function mark(answer) {
     const mine = field.name in draft.settings ? draft.settings[field.name] : field.default,
       its = field.name in base ? base[field.name] : field.default;
     const differs =
-        !['base_model', 'train_data_dir', 'metadata_path', 'output_dir', 'init_lora'].includes(field.name) &&
+        !['base_model', 'train_data_dir', 'metadata_path', 'prior_data_dir', 'output_dir', 'init_lora'].includes(field.name) &&
         !same(mine, its) &&
         !(mine == null && its == null),
       fault = answer?.faults[field.name],
