@@ -113,8 +113,8 @@ def _add_columns(sub: argparse.ArgumentParser) -> None:
 def _add_caption(sub: argparse.ArgumentParser, explained: bool) -> None:
     captioners, changes = "", ""
     if explained:
-        from studio.data.captioners import CAPTIONERS
-        from studio.data.edits import OPERATIONS
+        from studio.data.writing.captioners import CAPTIONERS
+        from studio.data.writing.edits import OPERATIONS
 
         captioners = "; ".join(f"{name}: {kind.described}" for name, kind in CAPTIONERS.items())
         changes = "; ".join(f"{name}{'=' + change.needs if change.needs else ''}: {say(change.about)}" for name, change in OPERATIONS.items())

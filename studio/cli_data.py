@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from studio.data.datasheet import Facts
     from studio.data.description import Description
     from studio.data.problems import Problem
-    from studio.data.textreport import CountTokens
+    from studio.data.text.textreport import CountTokens
 
 
 def check(arguments: argparse.Namespace) -> int:
     """Look at data as a run would, without training."""
     from studio import home
-    from studio.data import datasheet, report, texts
+    from studio.data import datasheet, report
+    from studio.data.text import texts
     from studio.families import clip
     from studio.files import write_atomically
 
@@ -69,8 +70,9 @@ def check(arguments: argparse.Namespace) -> int:
 def _check_texts(arguments: argparse.Namespace, config: Config) -> int:
     """The same for texts."""
     from studio import home
-    from studio.data import datasheet, textreport
-    from studio.data.conversations import parse_columns
+    from studio.data import datasheet
+    from studio.data.text import textreport
+    from studio.data.text.conversations import parse_columns
     from studio.files import write_atomically
 
     count, columns = _token_counter(arguments.tokenizer), parse_columns(arguments.columns)
@@ -121,8 +123,9 @@ def _token_counter(source: str | None) -> "CountTokens | None":
 
 
 def _misfits(folder: Path, captioner: str, metadata: Path | None) -> "list[Problem]":
-    from studio.data import album, fitness
-    from studio.data.captioners import Options
+    from studio.data import album
+    from studio.data.looking import fitness
+    from studio.data.writing.captioners import Options
     from studio.terminal import following
 
     with following(say("Captions")) as progress:
@@ -156,8 +159,9 @@ def _tell_about(about: "Description") -> None:
 
 def caption(arguments: argparse.Namespace) -> int:
     """Write captions for the pictures of a folder, or change many at once."""
-    from studio.data import album, captioning, edits
-    from studio.data.captioners import Options
+    from studio.data import album
+    from studio.data.writing import captioning, edits
+    from studio.data.writing.captioners import Options
     from studio.terminal import following
 
     metadata = arguments.output.absolute() if arguments.output else None
@@ -219,7 +223,7 @@ def export_dataset(arguments: argparse.Namespace) -> None:
 def bring(arguments: argparse.Namespace) -> None:
     """Copy pictures and captions, or texts, into a dataset of the workspace: from a folder, a zip, a file or the Hub."""
     from studio.data import datasets
-    from studio.data.conversations import parse_columns
+    from studio.data.text.conversations import parse_columns
     from studio.terminal import following
 
     columns = parse_columns(arguments.columns)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from studio import cli, config, fields
-from studio.data.captioners import CAPTIONERS
-from studio.data.edits import OPERATIONS
+from studio.data.writing.captioners import CAPTIONERS
+from studio.data.writing.edits import OPERATIONS
 from studio.language import say, translations
 from studio.runs import presets
 from studio.ui import app, parts

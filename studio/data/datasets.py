@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from studio import home
-from studio.data import corpus, datasheet, texts
-from studio.data.conversations import Columns
+from studio.data import datasheet
 from studio.data.importing import ARCHIVES, open_folder
 from studio.data.listing import READABLE, scan
 from studio.data.problems import FaultyDataError, lines, shown
+from studio.data.text import corpus, texts
+from studio.data.text.conversations import Columns
 from studio.errors import DataError, InputError, MachineError
 from studio.files import write_atomically
 from studio.language import say

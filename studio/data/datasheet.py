@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from studio.data import authors
 from studio.data.problems import Problem
 from studio.data.report import Report
-from studio.data.textreport import TextReport
+from studio.data.text.textreport import TextReport
+from studio.data.writing import authors
 from studio.files import write_atomically
 from studio.language import say
 

@@ -14,11 +14,11 @@ from studio.data.captions import SIDECARS, Captions, joined, read_captions
 from studio.data.images import Look, examine, is_transparent
 from studio.data.importing import archive_findings, open_folder
 from studio.data.listing import Listing, scan
-from studio.data.looks import Looks
+from studio.data.looking.looks import Looks
+from studio.data.looking.sameness import kept_apart, same_content
 from studio.data.masks import Mask, masks_missing, masks_unused, other_shape
 from studio.data.problems import FaultyDataError, Problem, Severity, shown
-from studio.data.sameness import kept_apart, same_content
-from studio.data.texts import text_files
+from studio.data.text.texts import text_files
 from studio.language import say
 
 MOST_THREADS = 16

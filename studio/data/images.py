@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageChops, ImageCms
 
-from studio.data import likeness, sharpness
+from studio.data.looking import likeness, sharpness
 from studio.data.problems import FaultyDataError, Problem, shown
 from studio.language import say
 

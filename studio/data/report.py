@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from studio.config import Config
-from studio.data import seeing, wording
+from studio.data import wording
 from studio.data.buckets import bucket_for, fit
 from studio.data.description import CountTokens, Description, describe
 from studio.data.examples import Example, Progress, survey, unwatched
+from studio.data.looking import seeing
 from studio.data.problems import FaultyDataError, Problem, lines, shown
 from studio.language import say
 

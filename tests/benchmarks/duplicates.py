@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from studio import pocket
-from studio.data import likeness
 from studio.data.images import examine, load
+from studio.data.looking import likeness
 
 Make = Callable[[random.Random, random.Random], Image.Image]
 """Draws a picture: the first says how it is composed and coloured, the second what is in it."""

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from studio import home
-from studio.data import corpus, datasets, datasheet
-from studio.data.texts import UnknownColumnsError
+from studio.data import datasets, datasheet
+from studio.data.text import corpus
+from studio.data.text.texts import UnknownColumnsError
 from studio.errors import DataError, InputError
 from studio.pocket import SAMPLES
 

@@ -1,12 +1,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from studio.data import album, captioning, datasheet
+from studio.data import album, datasheet
 from studio.data.album import Edit
-from studio.data.captioning import Job
 from studio.data.datasheet import Facts
 from studio.data.problems import Problem
 from studio.data.report import Report, check
+from studio.data.writing import captioning
+from studio.data.writing.captioning import Job
 
 
 def test_what_a_person_said_is_kept_and_what_is_missing_is_named(tmp_path: Path) -> None:

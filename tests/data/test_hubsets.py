@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from studio.data import album, hubsets
-from studio.data.texts import UnknownColumnsError, gather
+from studio.data.text.texts import UnknownColumnsError, gather
 from studio.errors import DataError
 
 pyarrow = pytest.importorskip("pyarrow")

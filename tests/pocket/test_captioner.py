@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from studio import pocket
-from studio.data import captioners, fitness
-from studio.data.captioners import Options, Shot
 from studio.data.images import load
+from studio.data.looking import fitness
+from studio.data.writing import captioners
+from studio.data.writing.captioners import Options, Shot
 from studio.pocket.recipe.captioner import noun
 
 

@@ -80,7 +80,7 @@ def test_each_path_of_a_config_is_looked_at(key: str):
 def test_paths_in_an_uploaded_yaml_are_looked_at():
     with pytest.raises(InputError, match="opens nothing there"):
         presets.read({"text": "output_dir: /etc/cron.d\n", "name": "evil.yaml"})
-    assert presets.read({"text": "lora_rank: 4\n"}) == {"values": {"lora_rank": 4}}
+    assert presets.read({"text": "lora_rank: 4\n"})["values"] == {"lora_rank": 4}
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "", "\x00", None, 7, "../x"])

@@ -12,10 +12,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from studio import home
-from studio.data import album, captioners, captioning, edits, exporting, fitness
+from studio.data import album, exporting
 from studio.data.album import Edit
-from studio.data.captioners import CAPTIONERS, Options
-from studio.data.captioning import Job, Overwrite
+from studio.data.looking import fitness
+from studio.data.writing import captioners, captioning, edits
+from studio.data.writing.captioners import CAPTIONERS, Options
+from studio.data.writing.captioning import Job, Overwrite
 from studio.errors import InputError
 from studio.language import say
 from studio.ui import access, tasks

@@ -10,11 +10,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from studio import fields
-from studio.data import album, authors, datasets, edits
+from studio.data import album, datasets
 from studio.data.datasets import Known
 from studio.data.listing import READABLE
-from studio.data.texts import UnknownColumnsError, text_files
+from studio.data.text.texts import UnknownColumnsError, text_files
 from studio.data.thumbnails import thumbnail
+from studio.data.writing import authors, edits
 from studio.errors import DataError, InputError, StudioError
 from studio.fields import Given
 from studio.language import say

@@ -4,11 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from studio.data import corpus, datasets, datasheet, textreport, texts
-from studio.data.conversations import Columns, checked
-from studio.data.corpus import TextEdit
+from studio.data import datasets, datasheet
 from studio.data.datasets import Known
-from studio.data.texts import UnknownColumnsError
+from studio.data.text import corpus, textreport, texts
+from studio.data.text.conversations import Columns, checked
+from studio.data.text.corpus import TextEdit
+from studio.data.text.texts import UnknownColumnsError
 from studio.errors import InputError
 from studio.language import say
 from studio.ui import access, tasks

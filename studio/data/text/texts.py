@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from studio.data.conversations import Columns, TextExample, example_of, form_of
 from studio.data.importing import open_folder
 from studio.data.listing import scan
 from studio.data.problems import FaultyDataError, Problem, shown
 from studio.data.tables import CLIP, LONGEST_LINE, STRICT, LineError, clean, kind_of, parsed, read_text, records, wrong_count
+from studio.data.text.conversations import Columns, TextExample, example_of, form_of
 from studio.errors import DataError
 from studio.language import say
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from studio.data import captioners
-from studio.data.captioners import CAPTIONERS, Options, Shot
+from studio.data.writing import captioners
+from studio.data.writing.captioners import CAPTIONERS, Options, Shot
 from studio.errors import InputError, MachineError, ModelError
 from tests.data import small
 

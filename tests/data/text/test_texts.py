@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from studio.data.problems import FaultyDataError
-from studio.data.texts import Texts, UnknownColumnsError, gather, holds_texts, read_file, read_texts
+from studio.data.text.texts import Texts, UnknownColumnsError, gather, holds_texts, read_file, read_texts
 
 Write = Callable[[str, str | bytes], Path]
 PAIR = {"prompt": "hi", "response": "hello"}

@@ -1,6 +1,6 @@
 import unicodedata
 
-from studio.data.sameness import kept_apart, same_content
+from studio.data.looking.sameness import kept_apart, same_content
 
 
 def test_the_same_bytes_are_one_finding_for_the_group() -> None:

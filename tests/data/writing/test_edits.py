@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from studio.data import album, authors, edits
+from studio.data import album
 from studio.data.album import Edit
+from studio.data.writing import authors, edits
 from studio.errors import InputError
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from studio.data import album, authors, captioners, captioning, edits
+from studio.data import album
 from studio.data.album import Edit
-from studio.data.captioning import Job
+from studio.data.writing import authors, captioners, captioning, edits
+from studio.data.writing.captioning import Job
 from studio.errors import DataError
 from tests.browser.app import ROOT
 

@@ -8,7 +8,7 @@ import pytest
 
 from studio.data import datasheet
 from studio.data.datasheet import Facts
-from studio.data.textreport import TextReport, check, count_words
+from studio.data.text.textreport import TextReport, check, count_words
 
 
 def looked(tmp_path: Path, *records: Any, **options: Any) -> TextReport:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import regex
 
-from studio.data import album, authors
+from studio.data import album
 from studio.data.album import Album, Conflict, Edit
 from studio.data.captions import joined
 from studio.data.problems import shown
+from studio.data.writing import authors
 from studio.errors import InputError
 from studio.files import write_atomically
 from studio.language import say

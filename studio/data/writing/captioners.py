@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from studio import home, hub
-from studio.data.blip import Blip, Model, sentence
-from studio.data.tagger import Tagger
+from studio.data.writing.blip import Blip, Model, sentence
+from studio.data.writing.tagger import Tagger
 from studio.device import device, opening
 from studio.errors import InputError, ModelError, StudioError
 from studio.language import say

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 
 from studio.data.album import lock
-from studio.data.conversations import TextExample, example_of
 from studio.data.listing import scan
 from studio.data.problems import Problem, shown
 from studio.data.tables import CLIP, LineError, clean, parsed
-from studio.data.texts import TextRow, Texts, joined, read_file, text_files
+from studio.data.text.conversations import TextExample, example_of
+from studio.data.text.texts import TextRow, Texts, joined, read_file, text_files
 from studio.errors import DataError, InputError, MachineError
 from studio.files import write_atomically
 from studio.language import say

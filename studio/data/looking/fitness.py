@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from studio.data import captioners
-from studio.data.blip import Blip, Judgement
-from studio.data.captioners import Options, Shot
 from studio.data.images import load
 from studio.data.problems import FaultyDataError, Problem, shown
+from studio.data.writing import captioners
+from studio.data.writing.blip import Blip, Judgement
+from studio.data.writing.captioners import Options, Shot
 from studio.errors import InputError
 from studio.language import say
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from studio.data import corpus
-from studio.data.conversations import Message, TextExample
-from studio.data.corpus import TextEdit
-from studio.data.texts import TextRow
+from studio.data.text import corpus
+from studio.data.text.conversations import Message, TextExample
+from studio.data.text.corpus import TextEdit
+from studio.data.text.texts import TextRow
 from studio.errors import DataError, InputError
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from studio.data.captioners import Options, Shot
+    from studio.data.writing.captioners import Options, Shot
 
 SPELT = 0.3
 """The share of single letters among the pieces of a text from which on its words are unknown."""

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from studio.data import album, authors, captioners, edits
+from studio.data import album
 from studio.data.album import Album, Conflict, Edit
-from studio.data.captioners import Options, Shot
 from studio.data.captions import joined
 from studio.data.images import load
 from studio.data.problems import FaultyDataError, Problem
+from studio.data.writing import authors, captioners, edits
+from studio.data.writing.captioners import Options, Shot
 from studio.errors import DataError, MachineError
 from studio.language import say
 

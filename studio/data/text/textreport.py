@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from studio.data.conversations import FORMS, Columns, Message
 from studio.data.problems import FaultyDataError, Problem, lines, shown
 from studio.data.tables import CLIP
-from studio.data.texts import TextRow, Texts, Unknown, read_texts
+from studio.data.text.conversations import FORMS, Columns, Message
+from studio.data.text.texts import TextRow, Texts, Unknown, read_texts
 from studio.language import say
 
 LONG = 2048

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from studio.data import likeness, marks, sharpness
 from studio.data.examples import Progress
 from studio.data.images import Look, load
-from studio.data.looks import remembered
+from studio.data.looking import likeness, marks, sharpness
+from studio.data.looking.looks import remembered
+from studio.data.looking.sameness import nearly_same
 from studio.data.problems import FaultyDataError, Problem, shown
-from studio.data.sameness import nearly_same
 from studio.language import say
 
 

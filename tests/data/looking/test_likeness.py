@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from studio.data import likeness, marks, sharpness
+from studio.data.looking import likeness, marks, sharpness
 from studio.data.report import check
 from tests.benchmarks.duplicates import TRANSFORMS, landscape, pictures
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from studio.data.conversations import TextExample, example_of, parse_columns
 from studio.data.tables import LineError
+from studio.data.text.conversations import TextExample, example_of, parse_columns
 from studio.errors import InputError
 
 CHAT = [("user", "hi"), ("assistant", "hello")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from studio.data.captioners import Options, Shot
+    from studio.data.writing.captioners import Options, Shot
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Captions are written by models, taggers and file names, and changed by the dozen; who wrote which is remembered."""
