@@ -22,6 +22,7 @@ FAMILIES = {
     "sd3": "studio.families.sd3:StableDiffusion3",
     "flux": "studio.families.flux:Flux",
     "z_image": "studio.families.z_image:ZImage",
+    "qwen_image": "studio.families.qwen_image:QwenImage",
 }
 PIPELINES = {
     "StableDiffusionPipeline": "sd",
@@ -29,8 +30,9 @@ PIPELINES = {
     "StableDiffusion3Pipeline": "sd3",
     "FluxPipeline": "flux",
     "ZImagePipeline": "z_image",
+    "QwenImagePipeline": "qwen_image",
 }
-BASES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux", "z-image": "z_image"}
+BASES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux", "z-image": "z_image", "qwen-image": "qwen_image"}
 HUB_NAME = re.compile(r"(?!.*(?:--|\.\.|\.(?:git|safetensors|ckpt|gguf)$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 POCKET = Path(__file__).parent.parent / "pocket" / "base"
 

@@ -1,4 +1,4 @@
-"""What models that learn a flow share, SD3 and FLUX.1: timesteps, the draw of a step, and the schedule that they draw by."""
+"""What models that learn a flow share: timesteps, the draw of a step, and the schedule that they draw by."""
 
 import math
 from typing import Any
@@ -16,10 +16,13 @@ from studio.families.sources import Source
 SETTINGS = diffusion.SETTINGS | {"timestep_sampling", "flow_shift"}
 
 
-def facts(source: Source, title: str) -> dict[str, Any]:
-    """What the configurations of a transformer, its VAE and its schedule say; `even`: steps of one size before the shift, down to the last."""
-    transformer, vae = source.read("transformer/config.json"), source.read("vae/config.json", "block_out_channels")
-    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+def facts(source: Source, title: str, levels: str = "block_out_channels") -> dict[str, Any]:
+    """What the configurations of a transformer, its VAE and its schedule say; `even`: steps of one size before the shift, down to the last.
+
+    `levels` is what the VAE's calls the list of its levels, each half the size of that before.
+    """
+    transformer, vae = source.read("transformer/config.json"), source.read("vae/config.json", levels)
+    factor = 2 ** (len(vae[levels]) - 1)
     return {
         "title": title,
         "resolution": transformer.get("sample_size", 128) * factor,
@@ -79,6 +82,20 @@ def scheduler(bundle: Bundle, steps: int, width: int, height: int) -> FlowMatchE
 def tokens(height: int, width: int) -> int:
     """How many patches of 2 × 2 there are in latents of this size."""
     return (height // 2) * (width // 2)
+
+
+def pack(latents: Tensor) -> Tensor:
+    """[B, C, h, w] → patches [B, h/2 · w/2, 4 C]."""
+    batch, channels, height, width = latents.shape
+    patches = latents.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return patches.reshape(batch, -1, channels * 4)
+
+
+def unpack(patches: Tensor, height: int, width: int) -> Tensor:
+    """Patches [B, h/2 · w/2, 4 C] → [B, C, h, w]."""
+    batch, _, size = patches.shape
+    latents = patches.view(batch, height // 2, width // 2, size // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return latents.reshape(batch, size // 4, height, width)
 
 
 def decode(bundle: Bundle, latent: Tensor) -> Tensor:

@@ -132,7 +132,7 @@ def _said(bundle: Bundle, noisy: Tensor, times: Tensor, text: Tensor, whole: Ten
     places[..., 1] += torch.arange(height // 2, device=noisy.device)[:, None]
     places[..., 2] += torch.arange(width // 2, device=noisy.device)
     patches: Tensor = bundle["transformer"](
-        hidden_states=pack(noisy),
+        hidden_states=flow.pack(noisy),
         encoder_hidden_states=text,
         pooled_projections=whole,
         timestep=times.to(noisy.dtype),
@@ -141,21 +141,7 @@ def _said(bundle: Bundle, noisy: Tensor, times: Tensor, text: Tensor, whole: Ten
         guidance=guidance if bundle.facts["guided"] else None,
         return_dict=False,
     )[0]
-    return unpack(patches, height, width)
-
-
-def pack(latents: Tensor) -> Tensor:
-    """[B, C, h, w] → patches [B, h/2 · w/2, 4 C]."""
-    batch, channels, height, width = latents.shape
-    patches = latents.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
-    return patches.reshape(batch, -1, channels * 4)
-
-
-def unpack(patches: Tensor, height: int, width: int) -> Tensor:
-    """Patches [B, h/2 · w/2, 4 C] → [B, C, h, w]."""
-    batch, _, size = patches.shape
-    latents = patches.view(batch, height // 2, width // 2, size // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
-    return latents.reshape(batch, size // 4, height, width)
+    return flow.unpack(patches, height, width)
 
 
 def _single(path: Path) -> Source:

@@ -70,7 +70,7 @@ LAYERS = (
     (re.compile(r"distilled_guidance_layer"), "chroma"),
     (re.compile(r"(^|_)(double_blocks|single_blocks|single_transformer_blocks)_\d"), "flux"),
     (re.compile(r"(^|_)joint_blocks_\d"), "sd3"),
-    (re.compile(r"transformer_blocks_\d+_img_m"), "qwen-image"),
+    (re.compile(r"(^|_)transformer_blocks_(\d+_img_m|(3[89]|[45]\d)_attn_(to|add)_)"), "qwen-image"),
     (re.compile(r"(attentions_\d+|put_blocks_\d+_1|middle_block_1)_transformer_blocks_[1-9]"), "sdxl"),
     (re.compile(r"model_layers_\d+_(self_attn|mlp)_"), "llm"),
 )
@@ -87,13 +87,23 @@ INPUTS = (
 
 # What the training program wrote, where names and shapes leave it open.
 WRITTEN = {
-    "ss_base_model_version": {"sd_v1": "sd1", "sd_v2": "sd2", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux"},
+    "ss_base_model_version": {
+        "sd_v1": "sd1",
+        "sd_v2": "sd2",
+        "sdxl": "sdxl",
+        "sd3": "sd3",
+        "flux": "flux",
+        "qwen_image": "qwen-image",
+        "z_image": "z-image",
+    },
     "modelspec.architecture": {
         "stable-diffusion-v1": "sd1",
         "stable-diffusion-v2": "sd2",
         "stable-diffusion-xl": "sdxl",
         "stable-diffusion-3": "sd3",
         "flux-1": "flux",
+        "Qwen-Image": "qwen-image",
+        "Z-Image": "z-image",
     },
 }
 

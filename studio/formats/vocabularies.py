@@ -157,3 +157,9 @@ Z_IMAGE = Names(
     places={"transformer": tuple(_z_image())},
     generic=True,
 )
+
+QWEN_IMAGE = Names(
+    kohya={"transformer": "lora_unet"},
+    words=(*TRANSFORMER, "img_in", "txt_in", "img_mod", "txt_mod", "img_mlp", "txt_mlp"),
+    also={"lora_transformer": "transformer", "lycoris": "transformer"},
+)

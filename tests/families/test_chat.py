@@ -23,7 +23,8 @@ from .test_flow import config, load, rng
 
 Fresh = Callable[..., Bundle]
 Small = dict[str, dict[str, Path]]
-MODELS = [("z_image", "tiny"), ("z_image", "turbo")]
+MODELS = [("z_image", "tiny"), ("z_image", "turbo"), ("qwen_image", "tiny")]
+GUIDANCE = {"qwen_image": "true_cfg_scale"}
 FAMILIES = list(dict.fromkeys(family for family, _ in MODELS))
 PIPELINES = {name: pipeline for pipeline, name in families.PIPELINES.items()}
 SETTINGS: dict[str, Any] = {"num_inference_steps": 3, "width": 16, "height": 8}
@@ -41,7 +42,8 @@ def pipeline(family: str, bundle: Bundle) -> Any:
 def theirs(family: str, bundle: Bundle, before: Callable[[Any], object] = bool) -> np.ndarray[Any, Any]:
     made = pipeline(family, bundle)
     before(made)
-    return np.asarray(made("a red apple", negative_prompt="grey", guidance_scale=3.0, generator=rng(5), **SETTINGS).images[0]).astype(int)
+    guidance = {GUIDANCE.get(family, "guidance_scale"): 3.0}
+    return np.asarray(made("a red apple", negative_prompt="grey", generator=rng(5), **guidance, **SETTINGS).images[0]).astype(int)
 
 
 def ours(family: str, bundle: Bundle, **settings: Any) -> np.ndarray[Any, Any]:
@@ -51,10 +53,10 @@ def ours(family: str, bundle: Bundle, **settings: Any) -> np.ndarray[Any, Any]:
 
 def trained(family: str, bundle: Bundle) -> Lora:
     """LoRA with an alpha of its own and random weights that move a picture."""
-    settings = config(lora_rank=4, lora_alpha=2.0)
+    settings = config(lora_rank=4, lora_alpha=2.0, lora_targets=("attention", "feed-forward"))
     lora = attach(bundle, families.get(family).targets(bundle, settings), settings)
     for _, adapter in lora.adapters():
-        adapter.up.data.uniform_(-1, 1, generator=rng(1))
+        adapter.up.data.uniform_(-4, 4, generator=rng(1))
     return lora
 
 

@@ -22,7 +22,7 @@ from studio.training.lora import Lora, attach, attach_files, weights
 MODELS = [
     *(("sd", "pocket"), ("sd", "tiny"), ("sdxl", "tiny")),
     *(("sd3", "tiny"), ("sd3", "without-t5"), ("flux", "dev"), ("flux", "schnell")),
-    ("z_image", "tiny"),
+    *(("z_image", "tiny"), ("qwen_image", "tiny")),
 ]
 SETTINGS: dict[str, Any] = {"lora_rank": 4, "lora_alpha": 2.0, "conv_rank": 2, "train_text_encoder": True}
 Fresh = Callable[..., Bundle]
@@ -199,7 +199,8 @@ def write_lora(format: str, path: Path, layers: Mapping[str, Layer], family: Fam
     if format == "diffusers":
         write_diffusers(path, layers, family.names, {})
     else:
-        facts = {"name": "a", "kind": "sd1", "lora_rank": 4, "lora_alpha": 2.0, "resolution": 64}
+        kind = next(kind for kind, name in families.BASES.items() if name == family.name)
+        facts = {"name": "a", "kind": kind, "lora_rank": 4, "lora_alpha": 2.0, "resolution": 64}
         write_kohya(path, layers, family.names, kohya_metadata(facts))
 
 

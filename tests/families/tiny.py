@@ -151,6 +151,29 @@ def z_image(folder: Path, turbo: bool = False) -> Path:
     return _sized(_write(folder, models, "ZImagePipeline", {"shift": 3.0 if turbo else 6.0}))
 
 
+def qwen_image(folder: Path) -> Path:
+    """Write a Qwen-Image below `folder`."""
+    from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(12)
+        transformer = QwenImageTransformer2DModel(
+            in_channels=16,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=24,
+            axes_dims_rope=(2, 2, 4),
+        )
+        _noisy(transformer)
+        scales = {"latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [0.5, 1.5, 1.0, 0.8]}
+        vae = AutoencoderKLQwenImage(base_dim=8, z_dim=4, dim_mult=[1, 1], num_res_blocks=1, temperal_downsample=[False], **scales)
+        models = {"transformer": transformer, "vae": vae, "text_encoder": _qwen25_vl(24)}
+    shift = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 0.9, "max_image_seq_len": 8192, "shift_terminal": 0.02}
+    return _sized(_write(folder, models, "QwenImagePipeline", shift))
+
+
 def _sized(folder: Path) -> Path:
     """Real configurations say nothing of the size, which is 128."""
     path = folder / "transformer/config.json"
@@ -185,6 +208,16 @@ def _qwen3(width: int) -> Any:
 
     sizes = {"hidden_size": width, "intermediate_size": 2 * width, "head_dim": 8, "num_attention_heads": 2, "num_key_value_heads": 1}
     return Qwen3Model(Qwen3Config(vocab_size=len(QWEN_TOKENS), num_hidden_layers=3, **sizes)).eval()
+
+
+def _qwen25_vl(width: int) -> Any:
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    sizes = {"hidden_size": width, "intermediate_size": 2 * width, "num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 2}
+    rope = {"rope_type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0}
+    text = {"vocab_size": len(QWEN_TOKENS), "bos_token_id": 256, "eos_token_id": 256, "rope_parameters": rope, **sizes}
+    sight = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": width, "fullatt_block_indexes": [0]}
+    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=sight)).eval()
 
 
 def _qwen_tokenizer(folder: Path) -> None:

@@ -118,7 +118,7 @@ _FOR_FLOW = """
 FOR_FLOW = frozenset(_FOR_FLOW.split())
 """Only means something for families that learn by flow matching."""
 
-FAMILIES = {"sd": "sd", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux", "flux1": "flux", "lumina": "lumina2", "qwen": "qwen-image", "wan": "wan"}
+FAMILIES = {"sd": "sd", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux", "flux1": "flux", "lumina": "lumina2", "qwen": "qwen_image", "wan": "wan"}
 """Their word for a kind of base model → ours."""
 
 SIGNS = {
