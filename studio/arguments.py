@@ -198,4 +198,5 @@ def _add_sample(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--negative", default="", help=say("what not to draw"))
     sub.add_argument("--width", type=int, default=0, help=say("pixels; the base model's own when absent"))
     sub.add_argument("--height", type=int, default=0, help=say("pixels; the base model's own when absent"))
+    sub.add_argument("--count", type=int, help=say("draw so many of each prompt into the folder OUTPUT, with captions: pictures for prior_data_dir"))
     sub.add_argument("--output", type=Path, required=True, help=say("PNG file"))

@@ -146,6 +146,9 @@ def sample(arguments: argparse.Namespace) -> None:
     strengths = [_strength(word) for word in arguments.strengths.split(",")]
     look = Look(arguments.steps, arguments.guidance, arguments.negative, arguments.width, arguments.height)
     loras = [choice(word) for word in arguments.lora]
+    if arguments.count is not None:
+        _fill(arguments, loras, look)
+        return
     _sheet(arguments.base_model, loras, arguments.prompt, strengths, arguments.seed, look, arguments.output)
     print(say("Drawn: {path}", path=arguments.output))
 
@@ -245,6 +248,16 @@ def _sheet(
     )
     compare.save(compare.sheet(rows, prompts, [f"LoRA {strength:g}" for strength in strengths]), output, about)
     return rows
+
+
+def _fill(arguments: argparse.Namespace, loras: "list[LoraChoice]", look: "Look") -> None:
+    """Draw many pictures into a folder."""
+    from studio.results.pictures import fill
+    from studio.terminal import show
+
+    steps = fill(arguments.output, arguments.base_model, loras, arguments.prompt, arguments.count, arguments.seed, look)
+    show([Progress(what=say("Drawing"), done=done, total=total)] for done, total in steps)
+    print(say("{count} pictures: {path}", count=arguments.count * len(arguments.prompt), path=arguments.output))
 
 
 def _login(text: str) -> tuple[str, str] | None:

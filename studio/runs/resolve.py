@@ -70,7 +70,7 @@ def complete(config: Config) -> Config:
     elif alone := [name for name in ("prior_prompt", "prior_weight") if getattr(config, name)]:
         raise InputError(
             say("{key}: only means something for the class pictures in prior_data_dir.", key=alone[0]),
-            say("Set prior_data_dir to a folder of them, or take it out."),
+            say("Set prior_data_dir to a folder of them, or take it out. `sample --count` draws some."),
         )
     if config.masked_loss:
         found["unmasked_weight"] = UNMASKED if config.unmasked_weight is None else config.unmasked_weight
