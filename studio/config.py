@@ -13,6 +13,7 @@ TASKS = {"sd": "image-generation", "llm": "text-generation"}
 OPTIONAL = frozenset(  # not for each family
     {"prediction_type", "zero_terminal_snr", "snr_gamma", "noise_offset", "timestep_sampling", "flow_shift"}
     | {"train_text_encoder", "text_encoder_lr", "conv_rank", "masked_loss", "unmasked_weight", "prior_data_dir", "prior_prompt", "prior_weight"}
+    | {"ip_noise_gamma"}
 )
 USUAL = {"learning_rate": (1e-7, 1e-2), "text_encoder_lr": (1e-8, 1e-2), "lora_rank": (1, 256), "noise_offset": (0.0, 0.2)}
 BLANK = re.compile(r"\[[a-z]+\]")
@@ -171,6 +172,8 @@ class Loss(Settings):
     """Min-SNR weighting: evens out the timesteps. 5 is usual; off when absent."""
     noise_offset: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Shifts the noise of whole channels, for very dark or very bright pictures. 0.03 to 0.1 is usual."""
+    ip_noise_gamma: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """More noise than the model is told of, so that its own errors matter less while it draws. 0: none; 0.1 is usual."""
     masked_loss: bool = False
     """Learn only where masks are white: grey pictures of the same names in a folder masks, or NAME.mask.png, or the pictures' transparency."""
     unmasked_weight: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -26,6 +26,7 @@ SPELLED = {
     "lr": "learning rate",
     "snr": "SNR",
     "ema": "EMA",
+    "ip": "input",
     "rslora": "rsLoRA",
     "lokr": "LoKr",
     "dir": "folder",

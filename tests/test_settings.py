@@ -159,6 +159,7 @@ SEEN: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "zero_terminal_snr": ("losses", {"zero_terminal_snr": True}, {}),
     "snr_gamma": ("losses", {"snr_gamma": 1.0}, {}),
     "noise_offset": ("losses", {"noise_offset": 0.2}, {}),
+    "ip_noise_gamma": ("losses", {"ip_noise_gamma": 0.2}, {}),
     "masked_loss": ("losses", {"train_data_dir": "masked", "masked_loss": True}, {"train_data_dir": "masked"}),
     "prior_data_dir": ("data", PRIOR, {}),
     "prior_prompt": ("data", PRIOR | {"prior_prompt": "a cat"}, PRIOR),

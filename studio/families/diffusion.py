@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-SETTINGS = frozenset({"masked_loss", "unmasked_weight", "prior_data_dir", "prior_prompt", "prior_weight"})
+SETTINGS = frozenset({"masked_loss", "unmasked_weight", "prior_data_dir", "prior_prompt", "prior_weight", "ip_noise_gamma"})
 """What means something for every image family."""
 
 
@@ -110,6 +110,16 @@ def noise_like(latents: "Tensor", rng: "torch.Generator", offset: float = 0.0) -
     if offset:
         noise += offset * torch.randn((*latents.shape[:2], 1, 1), generator=rng)
     return noise
+
+
+def jittered(noisy: "Tensor", noise_share: "Tensor", gamma: float, rng: "torch.Generator") -> "Tensor":
+    """`noisy` with γ times more noise that the model isn't told of, so that its own errors while drawing matter less (Ning et al. 2023).
+
+    `noise_share` [B] is the factor on the noise in it.
+    """
+    import torch
+
+    return noisy + gamma * noise_share.view(-1, 1, 1, 1) * torch.randn(noisy.shape, generator=rng) if gamma else noisy
 
 
 def noisy_and_target(x0: "Tensor", epsilon: "Tensor", alpha_bar: "Tensor", prediction: str) -> "tuple[Tensor, Tensor]":

@@ -44,6 +44,7 @@ def draw(bundle: Bundle, batch: Batch, rng: torch.Generator, config: Config, at:
     noise = torch.randn(latents.shape, generator=rng)
     sigma = _sigmas(bundle, config, latents, rng) if at is None else torch.full((len(mean),), at)
     noisy = torch.lerp(latents, noise, sigma.view(-1, 1, 1, 1))
+    noisy = diffusion.jittered(noisy, sigma, config.ip_noise_gamma if at is None else 0.0, rng)
     rest: Batch = {key: tensor for key, tensor in batch.items() if key not in ("mean", "deviation")}
     return {**rest, "noisy": noisy.to(bundle.dtype), "target": noise - latents, "timesteps": sigma, "weight": torch.ones(len(mean))}
 

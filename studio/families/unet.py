@@ -68,6 +68,7 @@ def draw(bundle: Bundle, batch: Batch, rng: torch.Generator, config: Config, at:
     times = diffusion.timesteps(len(mean), len(bundle["alphas"]), rng, at)
     alpha_bar = bundle["alphas"][times]
     noisy, target = diffusion.noisy_and_target(latents, noise, alpha_bar, predicted)
+    noisy = diffusion.jittered(noisy, (1 - alpha_bar).sqrt(), config.ip_noise_gamma if at is None else 0.0, rng)
     weight = diffusion.snr_weights(alpha_bar, config.snr_gamma if at is None else None, predicted)
     rest: Batch = {key: tensor for key, tensor in batch.items() if key not in ("mean", "deviation")}
     return {**rest, "noisy": noisy.to(bundle.dtype), "target": target, "timesteps": times, "weight": weight}

@@ -84,6 +84,13 @@ def test_a_timestep_can_be_fixed(at: float, expected: int) -> None:
     assert diffusion.timesteps(3, 1000, rng(), at).tolist() == [expected] * 3
 
 
+def test_noise_that_the_model_isnt_told_of_is_as_strong_as_asked() -> None:
+    noisy, share = torch.randn(2, 4, 32, 32, generator=rng()), torch.tensor([1.0, 0.5])
+    more = diffusion.jittered(noisy, share, 0.1, rng()) - noisy
+    assert diffusion.jittered(noisy, share, 0.0, rng()) is noisy
+    assert torch.allclose(more.std((1, 2, 3)), torch.tensor([0.1, 0.05]), rtol=0.05)
+
+
 def test_noise_offset_moves_whole_channels() -> None:
     latents = torch.zeros(2, 4, 32, 32)
     plain, shifted = diffusion.noise_like(latents, rng()), diffusion.noise_like(latents, rng(), 0.5)

@@ -156,7 +156,7 @@ def test_a_value_is_translated(line: str, expected: dict):
         ('network_module = "lycoris.kohya"\nlycoris_algo = "loha"\nconv_dim = 10000', "conv_dim", "must be a whole number, 0 to 1024"),
         ("resolution = 512\nsomething_new = 3", "something_new", "There is no such setting here"),
         ('resolution = 512\nnetwork_module = "networks.lora_lumina"', "network_module", "Lumina 2, which can't be trained here yet"),
-        ("v2 = true\nguidance_scale = 3.5\nip_noise_gamma = 0.1", "ip_noise_gamma", "There is no such setting here"),
+        ("v2 = true\nguidance_scale = 3.5\nmultires_noise_iterations = 6", "multires_noise_iterations", "There is no such setting here"),
         ('network_dim = 8\nsample_prompts = "./prompts.txt"', "sample_prompts", "Paths are yours"),
     ],
 )
