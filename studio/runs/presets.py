@@ -16,6 +16,7 @@ from studio.language import say
 YOURS = {"base_model": "./models/your-model.safetensors", "train_data_dir": "./data/pictures"}
 
 PERSONAL = (*fields.paths(), "purpose", "name")
+MEMORY = re.compile(r".+-(\d+)gb")
 HEADING = re.compile(r"# (title|about): (.*)")
 
 
@@ -28,6 +29,12 @@ class Preset:
     about: str
     settings: dict[str, Given]
     own: bool = False
+
+    @property
+    def memory(self) -> int | None:
+        """GB of the card that a preset is made for, which its name ends in; None: it is made for a purpose."""
+        found = None if self.own else MEMORY.fullmatch(self.name)
+        return int(found[1]) if found else None
 
 
 def load(name: str) -> Preset:
@@ -44,13 +51,13 @@ def load(name: str) -> Preset:
 
 
 def listed() -> list[Preset]:
-    """All presets by name: those that ship, then one's own. One that can't be read is passed over."""
+    """All presets by name: those for a purpose, those for a memory, the smallest first, then one's own. One that can't be read is passed over."""
     found = []
     for folder in (home.presets(), home.own_presets()):
-        for path in sorted(folder.glob("*.yaml")):
+        for path in folder.glob("*.yaml"):
             with suppress(InputError):
                 found.append(load(str(path)))
-    return found
+    return sorted(found, key=lambda preset: (preset.own, preset.memory is not None, *_in_order(preset.name)))
 
 
 def save(title: str, about: str, settings: dict[str, Any], over: bool = False) -> Preset:
@@ -78,6 +85,11 @@ def delete(name: str) -> None:
 def _place(name: str) -> Path:
     shipped = home.presets() / f"{name}.yaml"
     return shipped if shipped.is_file() or "/" in name else home.own_presets() / f"{name}.yaml"
+
+
+def _in_order(name: str) -> list[str | int]:
+    """A name so that 8 comes before 12."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def template(preset: Preset) -> str:

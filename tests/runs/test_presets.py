@@ -1,9 +1,13 @@
 """Presets hold what their titles promise."""
 
+import itertools
+import re
+
 import pytest
 
 from studio import fields
 from studio.errors import InputError
+from studio.families import FAMILIES
 from studio.fields import Given
 from studio.pocket import SAMPLES
 from studio.runs import presets
@@ -21,7 +25,7 @@ def test_each_is_whole(preset):
     config = fields.build(NEEDED, preset.settings)
     assert preset.title != preset.name
     assert preset.about
-    assert config.family == "sd"
+    assert config.family in FAMILIES
 
 
 @pytest.mark.parametrize("preset", presets.listed(), ids=lambda preset: preset.name)
@@ -43,6 +47,41 @@ def test_the_titles_promises():
     assert values("style")["conv_rank"] > 0
     assert values("quick")["max_steps"] <= 300
     assert values("pocket")["learning_rate"] >= 10 * values("style")["learning_rate"]
+
+
+# GB in 16 bits, and for a picture of 1024 pixels (Stable Diffusion: 512) with activations kept and computed twice, of what each preset is for.
+NEEDS = {"sd": (1.7, 1.1, 0.3), "sdxl": (5.1, 7.9, 1.4), "sd35": (16.3, 25.0, 2.6), "flux": (23.8, 32.0, 3.5)}
+SHARES = {"16bit": 1.0, "8bit": 0.5, "4bit": 0.28}
+SIZED = [preset for preset in presets.listed() if preset.memory]
+
+
+@pytest.mark.parametrize("preset", SIZED, ids=lambda preset: preset.name)
+def test_a_preset_for_a_memory_fits_it_and_says_by_how_much(preset):
+    config = fields.build(NEEDED, preset.settings)
+    weights, kept, twice = NEEDS[preset.name.split("-")[0]]
+    scale = (config.resolution / (512 if config.family == "sd" else 1024)) ** 2
+    picture = (twice if config.gradient_checkpointing else kept) * scale
+    need = weights * SHARES[config.load_in] + config.batch_size * picture
+    assert need <= 0.88 * preset.memory, "a sixth or so stays for the LoRA, its optimizer and what else a card shows"
+    said = [float(number) for number in re.findall(r"([\d.]+\d|\d) GB", preset.about)]
+    assert any(abs(number - need) < 1 for number in said), f"{need:.1f} GB in {preset.about}"
+    assert preset.settings.keys() >= {"batch_size", "resolution", "lora_rank", "lora_alpha", "learning_rate"}
+
+
+def test_presets_for_more_memory_come_later_and_do_more():
+    by_kind: dict = {}
+    for preset in SIZED:
+        by_kind.setdefault(preset.name.split("-")[0], []).append(preset)
+    assert {kind: [preset.memory for preset in found] for kind, found in by_kind.items()} == {
+        "sd": [8, 12, 24],
+        "sdxl": [8, 12, 16, 24, 80],
+        "sd35": [12, 16, 24, 80],
+        "flux": [12, 16, 24, 80],
+    }
+    for found in by_kind.values():
+        values = [{key: given.value for key, given in preset.settings.items()} for preset in found]
+        assert all(one != other for one, other in itertools.pairwise(values))
+        assert [value["lora_rank"] for value in values] == sorted(value["lora_rank"] for value in values)
 
 
 @pytest.mark.parametrize("name", ["character", "product"])

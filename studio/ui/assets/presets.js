@@ -41,7 +41,9 @@ function choose(name) {
 }
 function gallery() {
   $('.gallery').replaceChildren(
-    ...presets.map(one =>
+    ...presets
+      .filter(one => !one.memory)
+      .map(one =>
       el(
         'button',
         { type: 'button', class: 'preset', 'aria-pressed': String(one.name === draft.preset), onclick: () => choose(one.name) },
@@ -51,8 +53,41 @@ function gallery() {
       ),
     ),
   );
+  sizes();
   $('.delete').hidden = !preset()?.own;
   $('.share').disabled = !preset();
+}
+// Presets for a card's memory: one row for each kind of model.
+function sizes() {
+  const sized = presets.filter(one => one.memory),
+    kind = one => one.title.split(/, |，/)[0],
+    chosen = sized.find(one => one.name === draft.preset);
+  $('.sizes .kinds').replaceChildren(
+    ...[...new Set(sized.map(kind))].map(name =>
+      el(
+        'div',
+        { class: 'kind' },
+        el('span', {}, name),
+        el(
+          'div',
+          { class: 'seg', role: 'group', 'aria-label': name },
+          sized
+            .filter(one => kind(one) === name)
+            .map(one =>
+              el(
+                'button',
+                { type: 'button', 'aria-pressed': String(one === chosen), title: one.about, onclick: () => choose(one.name) },
+                `${one.memory} GB`,
+              ),
+            ),
+        ),
+      ),
+    ),
+  );
+  $('.sizes .told').replaceChildren(
+    chosen ? `${chosen.about} ${chosen.told.map(([name, value]) => `${name} ${text_of(value)}`).join(' · ')}` : '',
+  );
+  $('.sizes .told').hidden = !chosen;
 }
 
 // The form.

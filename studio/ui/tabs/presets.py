@@ -117,7 +117,8 @@ def _called(name: Any) -> Preset:
 def _shown(preset: Preset) -> dict[str, Any]:
     values = {key: given.value for key, given in preset.settings.items()}
     told = [[say(fields.title(key)), values[key]] for key in TOLD if key in values]
-    return {"name": preset.name, "title": say(preset.title), "about": say(preset.about), "own": preset.own, "values": values, "told": told}
+    shown = {"name": preset.name, "title": say(preset.title), "about": say(preset.about), "own": preset.own, "memory": preset.memory}
+    return {**shown, "values": values, "told": told}
 
 
 def _bases() -> list[str]:
