@@ -35,7 +35,7 @@ def metadata(run: Run, bundle: Bundle, step: int, private: Mapping[str, object] 
     config, state = run.config, run.state
     now = datetime.now(UTC)
     facts = {
-        **config.model_dump(include={"lora_dropout", "epochs", "batch_size", "gradient_accumulation_steps", "gradient_checkpointing"}),
+        **config.model_dump(include={"lora_dropout", "batch_size", "gradient_accumulation_steps", "gradient_checkpointing"}),
         **config.model_dump(include={"learning_rate", "optimizer", "lr_scheduler", "warmup_steps", "max_grad_norm", "seed"}),
         **config.model_dump(
             include={
@@ -50,6 +50,7 @@ def metadata(run: Run, bundle: Bundle, step: int, private: Mapping[str, object] 
                 "lokr_factor",
             }
         ),
+        "epochs": None if config.max_steps else config.epochs,
         "text_encoder_lr": config.text_encoder_lr if config.train_text_encoder else None,
         "name": run.name,
         "run": state.id,

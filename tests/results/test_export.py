@@ -72,6 +72,11 @@ def test_an_earlier_checkpoint_gives_that_steps_lora(run: Run) -> None:
     assert not same(read(ours), newest)
 
 
+def test_a_run_that_counted_steps_names_no_epochs(run: Run) -> None:
+    with safe_open(export(run)[1], framework="pt") as file:
+        assert "ss_epoch" not in file.metadata(), "max_steps was set, so the ten of the settings mean nothing"
+
+
 def test_a_step_without_a_checkpoint_names_those_there_are(run: Run) -> None:
     with pytest.raises(InputError, match="no checkpoint of step 2") as caught:
         export(run, 2)
