@@ -7,7 +7,7 @@ from dataclasses import replace
 from studio.language import say
 from studio.runs.advice import rules
 from studio.runs.advice.facts import Chosen, Facts, Recommendation
-from studio.runs.advice.habits import memory
+from studio.runs.advice.habits import WHOLE, memory
 from studio.runs.advice.lessons import Lesson
 
 LOWER = 3.0
@@ -47,7 +47,7 @@ def gentler(facts: Facts, chosen: Chosen) -> Iterator[Recommendation]:
 
 def smaller(facts: Facts, chosen: Chosen) -> Iterator[Recommendation]:
     """Less memory than every run that had too little: a smaller batch, then checkpointing, then a lower resolution."""
-    base, precision = facts.base, chosen["mixed_precision"].value
+    base, precision, load_in = facts.base, chosen["mixed_precision"].value, bits(chosen)
     together = chosen["batch_size"].value * chosen["gradient_accumulation_steps"].value
     at = batch, twice, side = chosen["batch_size"].value, chosen["gradient_checkpointing"].value, chosen["resolution"].value
     ladder = [at]
@@ -57,8 +57,9 @@ def smaller(facts: Facts, chosen: Chosen) -> Iterator[Recommendation]:
     ladder += [(batch, True, lower) for lower in rules.sides(base) if lower < side or (lower == side and not twice)]
     for lesson in _of(facts, "memory"):
         took = lesson.config
-        limit = memory(base.kind, took.resolution or base.resolution, took.batch_size, took.gradient_checkpointing, took.mixed_precision or precision)
-        found = next((step for step in ladder if memory(base.kind, step[2], step[0], step[1], precision) < limit), ladder[-1])
+        there, kind = took.resolution or base.resolution, took.mixed_precision or precision
+        limit = memory(base.kind, there, took.batch_size, took.gradient_checkpointing, kind, took.load_in)
+        found = next((step for step in ladder if memory(base.kind, step[2], step[0], step[1], precision, load_in) < limit), ladder[-1])
         ladder = ladder[ladder.index(found) :]
         batch, twice, side = found
         if found != at:
@@ -110,12 +111,17 @@ def notes(facts: Facts, chosen: Chosen) -> list[str]:
         found.append(say("The trigger {trigger} is missing in {count} captions.", trigger=pictures.trigger, count=missing))
     if pictures.cut_off:
         found.append(say("{count} captions are longer than the {limit} tokens that are seen.", count=pictures.cut_off, limit=facts.base.tokens))
-    values = [chosen[key].value for key in ("resolution", "batch_size", "gradient_checkpointing", "mixed_precision")]
-    need = memory(facts.base.kind, *values)
+    side, batch, twice, precision = (chosen[key].value for key in ("resolution", "batch_size", "gradient_checkpointing", "mixed_precision"))
+    need = memory(facts.base.kind, side, batch, twice, precision, bits(chosen))
     if need > machine.free:
         found.append(say("About {need} GB are needed and {free} are free: it may not fit.", need=f"{need:.1f}", free=f"{machine.free:.1f}"))
     found += [tried(lesson)[0].upper() + tried(lesson)[1:] for lesson in _of(facts, "failed")[:3]]
     return found
+
+
+def bits(chosen: Chosen) -> str:
+    """`load_in` as it was chosen."""
+    return str(chosen["load_in"].value) if "load_in" in chosen else WHOLE
 
 
 def _of(facts: Facts, how: str) -> list[Lesson]:

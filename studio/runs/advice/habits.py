@@ -47,6 +47,9 @@ APPETITES = {
     "z_image": Appetite(1024, 12.3, 23.0, 1.7),
 }
 UNKNOWN = APPETITES["sdxl"]
+WHOLE = "16bit"
+QUANTISED = {WHOLE: 1.0, "8bit": 0.52, "4bit": 0.29}
+"""What is left of the weights by load_in: their scales, and the layers outside of the blocks, come on top of the bits."""
 
 
 def usual(kind: str) -> Habits:
@@ -60,9 +63,9 @@ def pocket() -> dict[str, Any]:
     return {key: given.value for key, given in presets.load(POCKET).settings.items()}
 
 
-def memory(kind: str, resolution: int, batch: int, checkpointed: bool, precision: str = "bf16") -> float:
+def memory(kind: str, resolution: int, batch: int, checkpointed: bool, precision: str = "bf16", load_in: str = WHOLE) -> float:
     """GB that a training takes, about."""
     appetite = APPETITES.get(kind, UNKNOWN)
     picture = appetite.checkpointed if checkpointed else appetite.picture
-    whole = appetite.weights + batch * picture * (resolution / appetite.resolution) ** 2
+    whole = appetite.weights * QUANTISED[load_in] + batch * picture * (resolution / appetite.resolution) ** 2
     return BESIDE + whole * (2 if precision == "no" else 1)

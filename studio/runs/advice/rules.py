@@ -9,7 +9,7 @@ from studio.data.buckets import bucket_for, fit
 from studio.data.examples import held_out
 from studio.language import say
 from studio.runs.advice.facts import Base, Chosen, Facts, Pictures, Recommendation
-from studio.runs.advice.habits import POCKET, memory, pocket, usual
+from studio.runs.advice.habits import POCKET, QUANTISED, WHOLE, memory, pocket, usual
 
 SMALL_CARD = 24
 SMALLEST_CARD = 8
@@ -157,18 +157,21 @@ def batches(facts: Facts, chosen: Chosen) -> Iterator[Recommendation]:
     yield Recommendation("mixed_precision", machine.precision, _why_precision(facts))
     together = pictures_a_step(facts)
     most, why = _most(facts, chosen["resolution"].value, together)
-    batch, checkpointed, side = _fitting(facts, chosen["resolution"].value, most)
-    free, need = f"{machine.free:.1f}", f"{memory(base.kind, side, batch, checkpointed, machine.precision):.1f}"
+    load_in = _bits(facts)
+    if load_in != WHOLE:
+        yield Recommendation("load_in", load_in, _why_bits(facts))
+    batch, checkpointed, side = _fitting(facts, chosen["resolution"].value, most, load_in)
+    free, need = f"{machine.free:.1f}", f"{memory(base.kind, side, batch, checkpointed, machine.precision, load_in):.1f}"
     room = say("About {need} GB of {free} free ones are needed.", need=need, free=free)
     if side < chosen["resolution"].value:
-        wanted = f"{memory(base.kind, chosen['resolution'].value, 1, True, machine.precision):.1f}"
+        wanted = f"{memory(base.kind, chosen['resolution'].value, 1, True, machine.precision, load_in):.1f}"
         reason = say("{side} would take about {need} GB, {free} are free.", side=chosen["resolution"].value, need=wanted, free=free)
         yield Recommendation("resolution", side, reason)
     yield Recommendation("batch_size", batch, say("{one} {two}", one=why, two=room) if batch == most else room)
     reason = say("{batch} × {times}: each step averages {together} pictures.", batch=batch, times=together // batch, together=together)
     yield Recommendation("gradient_accumulation_steps", together // batch, reason)
     if checkpointed:
-        wanted = f"{memory(base.kind, side, batch, False, machine.precision):.1f}"
+        wanted = f"{memory(base.kind, side, batch, False, machine.precision, load_in):.1f}"
         reason = say("Without it about {need} GB would be needed, {free} are free.", need=wanted, free=free)
     else:
         reason = say("The memory suffices without it, and it would take a third more time.")
@@ -207,14 +210,30 @@ def _most(facts: Facts, side: int, together: int) -> tuple[int, str]:
     return most, why
 
 
-def _fitting(facts: Facts, side: int, most: int) -> tuple[int, bool, int]:
+def _bits(facts: Facts) -> str:
+    """`load_in`: 16 bits, unless a base model doesn't fit a card even at its lowest resolution; then 8, else 4."""
+    fits = (load_in for load_in in QUANTISED if _least(facts, load_in) <= FILLED * facts.machine.free)
+    return next(fits, "4bit") if facts.machine.device == "cuda" else WHOLE
+
+
+def _why_bits(facts: Facts) -> str:
+    need, free = f"{_least(facts, WHOLE):.1f}", f"{facts.machine.free:.1f}"
+    return say("In 16 bits at least {need} GB would be needed, {free} are free. It needs the package bitsandbytes.", need=need, free=free)
+
+
+def _least(facts: Facts, load_in: str) -> float:
+    """GB of the smallest training."""
+    return memory(facts.base.kind, min(sides(facts.base)), 1, True, facts.machine.precision, load_in)
+
+
+def _fitting(facts: Facts, side: int, most: int, load_in: str) -> tuple[int, bool, int]:
     """The batch, whether activations are computed twice, and the resolution: the first that fit, in the order of what they cost in quality."""
     base, machine = facts.base, facts.machine
     halves = [2**power for power in range(int(math.log2(most)), -1, -1)]
     ladder = [(batch, twice, lower) for lower in sides(base) if lower <= side for twice in (False, True) for batch in halves]
     ladder = [step for step in ladder if step[1] or step[2] == side] if machine.device == "cuda" else ladder[: len(halves)]
     for batch, twice, lower in ladder:
-        if memory(base.kind, lower, batch, twice, machine.precision) <= FILLED * machine.free:
+        if memory(base.kind, lower, batch, twice, machine.precision, load_in) <= FILLED * machine.free:
             return batch, twice, lower
     return ladder[-1]
 

@@ -155,6 +155,16 @@ CASES: dict[str, tuple[Facts, dict[str, Any], dict[str, str]]] = {
         {"resolution": 1024, "batch_size": 1, "gradient_accumulation_steps": 4, "gradient_checkpointing": False},
         {"batch_size": "56.8 GB of 84.4 free"},
     ),
+    "FLUX.1, 24 GB": (
+        Facts(pictures(40, (1200, 1200)), FLUX, card(25.3)),
+        {"load_in": "8bit", "resolution": 1024, "batch_size": 2, "gradient_checkpointing": True},
+        {"load_in": "In 16 bits at least 25.4 GB", "gradient_checkpointing": "24.7 are free"},
+    ),
+    "FLUX.1, 12 GB": (
+        Facts(pictures(40, (1200, 1200)), FLUX, card(12.9)),
+        {"load_in": "4bit", "resolution": 1024, "gradient_checkpointing": True},
+        {"load_in": "bitsandbytes"},
+    ),
     "a family without a row": (
         Facts(pictures(40), STRANGE, card(25.4)),
         {"learning_rate": 3e-4, "resolution": 256, "weight_decay": 0.1},
@@ -234,7 +244,7 @@ def test_every_family_gets_only_what_means_something_for_it(name: str):
 
 
 def test_what_no_setting_mends_is_said_beside():
-    facts = Facts(pictures(40, faults=2, trigger="ohwx", triggered=38, cut_off=3), FLUX, card(12.9), (lesson("failed"),))
+    facts = Facts(pictures(40, faults=2, trigger="ohwx", triggered=38, cut_off=3), FLUX, card(8.2), (lesson("failed"),))
     said = "\n".join(notes(facts, recommend(facts)))
     assert "2 faults" in said
     assert "ohwx is missing in 2 captions" in said
