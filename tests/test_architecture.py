@@ -30,7 +30,7 @@ ROOMS = (
 )
 HEAVY = {"torch", "diffusers", "transformers", "peft", "matplotlib", "tensorboard", "safetensors"}
 # Opened only when a model is: a family's own file, everything that trains or draws, and the pocket model's recipe.
-HEAVY_FAMILIES = ("quantised", "sources", "drawing", "unet", "flow", "flux", "sd", "z_image", "qwen_image")  # also sdxl and sd3
+HEAVY_FAMILIES = ("quantised", "sources", "drawing", "unet", "flow", "flux", "sd", "z_image", "qwen_image")  # also sdxl, sd3 and flux2
 MAY_BE_HEAVY = (*(f"families/{name}" for name in HEAVY_FAMILIES), "training/", "results/", "runs/execute.py", "pocket/recipe/", "pocket/build.py")
 LIGHT = (
     "cli",

@@ -23,6 +23,7 @@ FAMILIES = {
     "flux": "studio.families.flux:Flux",
     "z_image": "studio.families.z_image:ZImage",
     "qwen_image": "studio.families.qwen_image:QwenImage",
+    "flux2": "studio.families.flux2:Flux2",
 }
 PIPELINES = {
     "StableDiffusionPipeline": "sd",
@@ -31,8 +32,10 @@ PIPELINES = {
     "FluxPipeline": "flux",
     "ZImagePipeline": "z_image",
     "QwenImagePipeline": "qwen_image",
+    "Flux2Pipeline": "flux2",
+    "Flux2KleinPipeline": "flux2",
 }
-BASES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux", "z-image": "z_image", "qwen-image": "qwen_image"}
+BASES = {"sd1": "sd", "sd2": "sd", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux", "z-image": "z_image", "qwen-image": "qwen_image", "flux2": "flux2"}
 HUB_NAME = re.compile(r"(?!.*(?:--|\.\.|\.(?:git|safetensors|ckpt|gguf)$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 POCKET = Path(__file__).parent.parent / "pocket" / "base"
 

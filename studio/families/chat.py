@@ -14,7 +14,8 @@ def states(encoder: Any, tokenizer: Any, text: str, limit: int, layers: Sequence
     """
     import torch
 
-    read = tokenizer(text, truncation=True, max_length=limit, padding="max_length" if padded else False, return_tensors="pt").to(encoder.device)
+    filled: dict[str, Any] = {"padding": "max_length"} if padded else {}
+    read = tokenizer(text, truncation=True, max_length=limit, add_special_tokens=False, return_tensors="pt", **filled).to(encoder.device)
     given = {"input_ids": read.input_ids} | ({"attention_mask": read.attention_mask} if padded else {})
     with torch.no_grad():
         said = encoder(**given, output_hidden_states=True, use_cache=False).hidden_states

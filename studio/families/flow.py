@@ -12,6 +12,7 @@ from studio.config import Config
 from studio.families import diffusion
 from studio.families.base import Batch, Bundle
 from studio.families.sources import Source
+from studio.language import say
 
 SETTINGS = diffusion.SETTINGS | {"timestep_sampling", "flow_shift"}
 
@@ -27,6 +28,7 @@ def facts(source: Source, title: str, levels: str = "block_out_channels") -> dic
         "title": title,
         "resolution": transformer.get("sample_size", 128) * factor,
         "factor": factor,
+        "patch": 2,
         "step": 4 * factor,
         "channels": vae.get("latent_channels", 16),
         "scheduler": source.read("scheduler/scheduler_config.json"),
@@ -67,11 +69,12 @@ def dynamic_shift(scheduler: dict[str, Any], tokens: int) -> float:
     return math.exp(least + (most - least) * (tokens - low) / (high - low))
 
 
-def scheduler(bundle: Bundle, steps: int, width: int, height: int) -> FlowMatchEulerDiscreteScheduler:
-    """Euler steps from noise to picture, shifted as the model wants it for this size in pixels."""
+def scheduler(bundle: Bundle, steps: int, width: int, height: int, shift: float | None = None) -> FlowMatchEulerDiscreteScheduler:
+    """Euler steps from noise to picture, shifted as the model wants it for this size in pixels, unless `shift` says how."""
     facts = bundle.facts
     made = FlowMatchEulerDiscreteScheduler.from_config(facts["scheduler"])
-    shift = dynamic_shift(facts["scheduler"], tokens(height // facts["factor"], width // facts["factor"]))
+    if shift is None:
+        shift = dynamic_shift(facts["scheduler"], tokens(height // facts["factor"], width // facts["factor"], facts["patch"]))
     wanted = {"mu": math.log(shift)} if made.config.use_dynamic_shifting else {}
     if facts["even"]:
         made.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), device=bundle.device, **wanted)
@@ -80,9 +83,14 @@ def scheduler(bundle: Bundle, steps: int, width: int, height: int) -> FlowMatchE
     return made
 
 
-def tokens(height: int, width: int) -> int:
-    """How many patches of 2 × 2 there are in latents of this size."""
-    return (height // 2) * (width // 2)
+def tokens(height: int, width: int, patch: int = 2) -> int:
+    """How many patches there are in latents of this size."""
+    return (height // patch) * (width // patch)
+
+
+def distilled(name: str) -> str:
+    """What is said of a base model that draws in few steps."""
+    return say("{name} is made to draw in few steps, and training wears that off. Better train on the base model that it was made from.", name=name)
 
 
 def pack(latents: Tensor) -> Tensor:
@@ -109,5 +117,6 @@ def decode(bundle: Bundle, latent: Tensor) -> Tensor:
 def _sigmas(bundle: Bundle, config: Config, latents: Tensor, rng: torch.Generator) -> Tensor:
     shift = config.flow_shift or bundle.facts["flow_shift"]
     if shift is None:
-        shift = dynamic_shift(bundle.facts["scheduler"], tokens(*latents.shape[-2:]))
+        height, width = latents.shape[-2:]
+        shift = dynamic_shift(bundle.facts["scheduler"], tokens(height, width, bundle.facts["patch"]))
     return shifted(spread(len(latents), config.timestep_sampling, rng), shift)

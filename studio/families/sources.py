@@ -117,6 +117,16 @@ class Source:
         """The tokenizer of a language model, as the class `kind`. The model has room for a few tokens more."""
         return self.at(part)._tokenizer(kind, part, _roomy, self)
 
+    def chat_tokenizer(self, kind: Any, part: str = "tokenizer") -> Any:
+        """The tokenizer of a language model that knows how a text is put to it. Raises ModelError where it doesn't."""
+        tokenizer = self.llm_tokenizer(kind, part)
+        if not tokenizer.chat_template:
+            raise ModelError(
+                say("{path}: doesn't say how a text is put to the language model.", path=self.folder / part),
+                say("Download the model's tokenizer folder again."),
+            )
+        return tokenizer
+
     def _tokenizer(self, kind: Any, part: str, fits: Callable[[int, int], bool], model: "Source | None" = None) -> Any:
         self.read(f"{part}/tokenizer_config.json")
         with _loading, named(self.folder / part):

@@ -17,7 +17,6 @@ from studio.families.sources import folder_only
 from studio.families.targets import chosen
 from studio.formats import vocabularies
 from studio.formats.names import Names
-from studio.language import say
 
 TEMPLATE = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 AROUND = 8  # tokens of the template
@@ -58,12 +57,7 @@ class ZImage:
             "guidance": 0.0 if turbo else 4.0,
         }
         if turbo:
-            facts["notes"] = (
-                say(
-                    "{name} is Z-Image-Turbo, by its schedule. Training wears off what lets it draw in few steps. Better train on Z-Image itself.",
-                    name=source.name,
-                ),
-            )
+            facts["notes"] = (flow.distilled(source.name),)
         return Bundle(
             source=source,
             device=device,

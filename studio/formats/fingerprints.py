@@ -66,7 +66,10 @@ LOKR = re.compile(r"\.lokr_w[12](_b)?$")
 
 # What the layers of a LoRA are called, with "_" for "." so that all spellings agree, and whose they are.
 LAYERS = (
-    (re.compile(r"(single|double)_stream_modulation|single_transformer_blocks_\d+_attn_to_qkv_mlp"), "flux2"),
+    (
+        re.compile(r"(single|double)_stream_modulation|single_transformer_blocks_\d+_attn_to_qkv_mlp|transformer_blocks_\d+_ff(_context)?_linear_"),
+        "flux2",
+    ),
     (re.compile(r"distilled_guidance_layer"), "chroma"),
     (re.compile(r"(^|_)(double_blocks|single_blocks|single_transformer_blocks)_\d"), "flux"),
     (re.compile(r"(^|_)joint_blocks_\d"), "sd3"),
@@ -74,6 +77,10 @@ LAYERS = (
     (re.compile(r"(attentions_\d+|put_blocks_\d+_1|middle_block_1)_transformer_blocks_[1-9]"), "sdxl"),
     (re.compile(r"model_layers_\d+_(self_attn|mlp)_"), "llm"),
 )
+
+# FLUX's layers whose input is as wide as a block; and those whose input is that of the feed-forward, with how many times it is that in FLUX.2.
+INTO_BLOCK = re.compile(r"single_blocks_\d+_linear1$|double_blocks_\d+_(img|txt)_(attn_qkv|mlp_0)$")
+OUT_OF_BLOCK = ((re.compile(r"single_blocks_\d+_linear2$"), 4), (re.compile(r"double_blocks_\d+_(img|txt)_mlp_2$"), 3))
 
 # Layers whose input is as wide as this kind's; the surest first.
 INPUTS = (
@@ -102,6 +109,7 @@ WRITTEN = {
         "stable-diffusion-xl": "sdxl",
         "stable-diffusion-3": "sd3",
         "flux-1": "flux",
+        "Flux.2": "flux2",
         "Qwen-Image": "qwen-image",
         "Z-Image": "z-image",
     },
@@ -146,7 +154,8 @@ def recognise_lora(header: Header) -> str | None:
             downs[layer] = (1, downs.get(layer, (1, 1))[1] * entry.shape[1])
     if not downs:
         return None
-    return _kind(downs.items()) or _written(header.metadata)
+    found, written = _kind(downs.items()), _written(header.metadata)
+    return written if found is None or (found, written) == ("flux", "flux2") else found
 
 
 def recognise_layers(known: Mapping[str, tuple[int, ...]]) -> str | None:
@@ -218,12 +227,20 @@ def _kind(layers: Iterable[tuple[str, tuple[int, ...]]]) -> str | None:
     inputs = [(re.sub(r"[./]", "_", name), shape[1] if len(shape) > 1 else 0) for name, shape in layers]
     for pattern, kind in LAYERS:
         if any(pattern.search(name) for name, _ in inputs):
-            return kind
+            return "flux2" if kind == "flux" and _of_flux2(inputs) else kind
     for pattern, widths in INPUTS:
         for name, width in inputs:
             if width in widths and pattern.search(name):
                 return widths[width]
     return None
+
+
+def _of_flux2(inputs: list[tuple[str, int]]) -> bool:
+    """Whether layers in the names of FLUX.1 are those of FLUX.2, which has the same. Its feed-forward is 3 times as wide as what goes into a
+    block, that of FLUX.1 4 times; and only it is 4096 or 6144 wide."""
+    first = next((width for name, width in inputs if INTO_BLOCK.search(name)), 0)
+    last = next(((width, times) for name, width in inputs for sign, times in OUT_OF_BLOCK if sign.search(name)), None)
+    return first in {4096, 6144} or (last is not None and last[0] == first * last[1])
 
 
 def _written(metadata: Mapping[str, str]) -> str | None:

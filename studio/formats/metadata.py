@@ -57,6 +57,7 @@ BASES = {
     "sd3": Base("sd3", "stable-diffusion-3", module="networks.lora_sd3"),
     "flux": Base("flux1", "flux-1", FLUX, "networks.lora_flux"),
     "qwen-image": Base("qwen_image", "Qwen-Image", "https://github.com/QwenLM/Qwen-Image", "networks.lora_qwen_image"),
+    "flux2": Base("flux_2", "Flux.2", "https://github.com/black-forest-labs/flux2", "networks.lora_flux_2"),
     "z-image": Base("z_image", "Z-Image", "https://github.com/Tongyi-MAI/Z-Image", "networks.lora_zimage"),
 }
 # The rest of the architecture's name, by the version that fingerprints.py recognises.

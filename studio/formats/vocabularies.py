@@ -105,6 +105,34 @@ def _sd3() -> list[Place]:
     return places
 
 
+def _flux2() -> list[Place]:
+    """As FLUX.1, with one modulation for all blocks, and all inputs of a single block in one layer in diffusers too."""
+    places = []
+    double, single = "transformer_blocks.{}", "single_transformer_blocks.{}"
+    for stream, added, names in (("img", "", ("to_q", "to_k", "to_v")), ("txt", "_context", ("add_q_proj", "add_k_proj", "add_v_proj"))):
+        original = f"double_blocks.{{}}.{stream}"
+        places += [
+            _joined(f"{original}_attn.qkv", f"{double}.attn", names),
+            Place(f"{original}_attn.proj", (f"{double}.attn.{'to_add_out' if added else 'to_out.0'}",)),
+            Place(f"{original}_mlp.0", (f"{double}.ff{added}.linear_in",)),
+            Place(f"{original}_mlp.2", (f"{double}.ff{added}.linear_out",)),
+            Place(f"double_stream_modulation_{stream}.lin", (f"double_stream_modulation_{stream}.linear",)),
+        ]
+    places += [
+        Place("single_blocks.{}.linear1", (f"{single}.attn.to_qkv_mlp_proj",)),
+        Place("single_blocks.{}.linear2", (f"{single}.attn.to_out",)),
+        Place("single_stream_modulation.lin", ("single_stream_modulation.linear",)),
+        Place("img_in", ("x_embedder",)),
+        Place("txt_in", ("context_embedder",)),
+        Place("final_layer.linear", ("proj_out",)),
+        Place("final_layer.adaLN_modulation.1", ("norm_out.linear",), swapped=True),
+    ]
+    for original, path in {"time_in": "timestep_embedder", "guidance_in": "guidance_embedder"}.items():
+        places.append(Place(f"{original}.in_layer", (f"time_guidance_embed.{path}.linear_1",)))
+        places.append(Place(f"{original}.out_layer", (f"time_guidance_embed.{path}.linear_2",)))
+    return places
+
+
 def _z_image() -> list[Place]:
     """Attention as the original keeps it, in the blocks of all three kinds."""
     places = []
@@ -162,4 +190,15 @@ QWEN_IMAGE = Names(
     kohya={"transformer": "lora_unet"},
     words=(*TRANSFORMER, "img_in", "txt_in", "img_mod", "txt_mod", "img_mlp", "txt_mlp"),
     also={"lora_transformer": "transformer", "lycoris": "transformer"},
+)
+
+FLUX2 = Names(
+    kohya={"transformer": "lora_unet"},
+    words=(
+        *(*TRANSFORMER, "linear_in", "linear_out", "to_qkv_mlp_proj", "time_guidance_embed"),
+        *("single_stream_modulation", "double_stream_modulation_img", "double_stream_modulation_txt"),
+    ),
+    also={"lora_transformer": "transformer", "lycoris": "transformer"},
+    places={"transformer": tuple(_flux2())},
+    single="lora_transformer",
 )

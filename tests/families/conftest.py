@@ -34,6 +34,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]
         "sdxl": {"tiny": tiny.sdxl(folder / "sdxl")},
         "sd3": {"tiny": tiny.sd3(folder / "sd3"), "without-t5": tiny.sd3(folder / "sd3-without-t5", t5=False)},
         "flux": {"dev": tiny.flux(folder / "dev"), "schnell": tiny.flux(folder / "schnell", guided=False)},
+        "flux2": {
+            "dev": tiny.flux2(folder / "flux2-dev"),
+            "klein": tiny.flux2(folder / "flux2-klein", klein=True),
+            "klein-distilled": tiny.flux2(folder / "flux2-klein-distilled", klein=True, distilled=True),
+        },
         "qwen_image": {"tiny": tiny.qwen_image(folder / "qwen_image")},
         "z_image": {"tiny": tiny.z_image(folder / "z_image"), "turbo": tiny.z_image(folder / "z_image-turbo", turbo=True)},
     }

@@ -1,5 +1,6 @@
 """Models that a language model tells what to draw: pictures, losses and files as diffusers has them for the same weights."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ from .test_flow import config, load, rng
 
 Fresh = Callable[..., Bundle]
 Small = dict[str, dict[str, Path]]
-MODELS = [("z_image", "tiny"), ("z_image", "turbo"), ("qwen_image", "tiny")]
+MODELS = [("z_image", "tiny"), ("z_image", "turbo"), ("qwen_image", "tiny"), *(("flux2", name) for name in ("dev", "klein", "klein-distilled"))]
+NEGATIVE = {"z_image": "grey", "qwen_image": "grey", "flux2": ""}  # its pipelines take none
 GUIDANCE = {"qwen_image": "true_cfg_scale"}
 FAMILIES = list(dict.fromkeys(family for family, _ in MODELS))
-PIPELINES = {name: pipeline for pipeline, name in families.PIPELINES.items()}
 SETTINGS: dict[str, Any] = {"num_inference_steps": 3, "width": 16, "height": 8}
 EXPORTS = {"diffusers": write_diffusers, "kohya": write_kohya}
 
@@ -34,7 +35,9 @@ EXPORTS = {"diffusers": write_diffusers, "kohya": write_kohya}
 def pipeline(family: str, bundle: Bundle) -> Any:
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler.from_config(bundle.facts["scheduler"])
     parts = {part: bundle[part] for part in ("transformer", "vae", "text_encoder", "tokenizer")}
-    made = getattr(diffusers, PIPELINES[family])(**parts, scheduler=scheduler)
+    index = json.loads((bundle.source / "model_index.json").read_text())
+    rest = {"is_distilled": index["is_distilled"]} if "is_distilled" in index else {}
+    made = getattr(diffusers, index["_class_name"])(**parts, **rest, scheduler=scheduler)
     made.set_progress_bar_config(disable=True)
     return made
 
@@ -42,12 +45,14 @@ def pipeline(family: str, bundle: Bundle) -> Any:
 def theirs(family: str, bundle: Bundle, before: Callable[[Any], object] = bool) -> np.ndarray[Any, Any]:
     made = pipeline(family, bundle)
     before(made)
-    guidance = {GUIDANCE.get(family, "guidance_scale"): 3.0}
-    return np.asarray(made("a red apple", negative_prompt="grey", generator=rng(5), **guidance, **SETTINGS).images[0]).astype(int)
+    settings = {GUIDANCE.get(family, "guidance_scale"): 3.0, "generator": rng(5), **SETTINGS}
+    if NEGATIVE[family]:
+        settings["negative_prompt"] = NEGATIVE[family]
+    return np.asarray(made(prompt="a red apple", **settings).images[0]).astype(int)
 
 
 def ours(family: str, bundle: Bundle, **settings: Any) -> np.ndarray[Any, Any]:
-    prompt = Prompt("a red apple", seed=5, negative="grey", steps=3, guidance=3.0, width=16, height=8, **settings)
+    prompt = Prompt("a red apple", seed=5, negative=NEGATIVE[family], steps=3, guidance=3.0, width=16, height=8, **settings)
     return np.asarray(next(piece.image for piece in families.get(family).sample(bundle, [prompt]) if piece.image is not None)).astype(int)
 
 
@@ -81,7 +86,8 @@ def test_diffusers_draws_the_same_picture_with_an_exported_file(family: str, nam
 @pytest.mark.parametrize(("family", "name"), MODELS)
 def test_a_long_text_beside_it_changes_nothing_for_a_short_one(family: str, name: str, fresh: Fresh) -> None:
     bundle, kind = fresh(family, name), families.get(family)
-    latents = {"mean": torch.randn(4, 8, 8, generator=rng()), "deviation": torch.ones(4, 8, 8)}
+    channels, size = bundle.facts["channels"], bundle.facts["resolution"] // bundle.facts["factor"]
+    latents = {"mean": torch.randn(channels, size, size, generator=rng()), "deviation": torch.ones(channels, size, size)}
     rows = [{**latents, **text} for text in kind.encode(bundle, "text", ["a cat", "a green tree " * 4])]
     both = kind.draw(bundle, kind.collate(rows, config()), rng(), config(), at=0.5)
     alone = [kind.draw(bundle, kind.collate([row], config()), rng(), config(), at=0.5) for row in rows]
@@ -105,23 +111,25 @@ def test_what_means_nothing_for_it_is_refused_by_name(family: str, setting: dict
     from studio.runs.resolve import complete
 
     with pytest.raises(InputError, match=next(iter(setting))):
-        complete(Config(base_model=str(small[family]["tiny"]), train_data_dir=tmp_path, **setting))
+        complete(Config(base_model=str(next(iter(small[family].values()))), train_data_dir=tmp_path, **setting))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_merged_model_draws_without_the_lora_what_it_draws_with_it(family: str, small: Small, tmp_path: Path, fresh: Fresh) -> None:
-    layers = trained(family, fresh(family, "tiny")).export()
-    merged = bake(str(small[family]["tiny"]), layers, tmp_path / "merged", lambda *_: None)
-    attach_files(bundle := fresh(family, "tiny"), [layers])
+    name = next(iter(small[family]))
+    layers = trained(family, fresh(family, name)).export()
+    merged = bake(str(small[family][name]), layers, tmp_path / "merged", lambda *_: None)
+    attach_files(bundle := fresh(family, name), [layers])
     assert np.abs(ours(family, load(merged)) - ours(family, bundle, strengths=(1.0,))).max() <= 1
 
 
-def test_the_turbo_is_told_apart_and_said(small: Small) -> None:
-    turbo, base = (load(small["z_image"][name]).facts for name in ("turbo", "tiny"))
-    assert "Turbo" in turbo["notes"][0]
+@pytest.mark.parametrize(("family", "name", "other"), [("z_image", "turbo", "tiny"), ("flux2", "klein-distilled", "klein")])
+def test_a_model_made_for_few_steps_is_told_apart_and_said(family: str, name: str, other: str, small: Small) -> None:
+    quick, base = (load(small[family][model]).facts for model in (name, other))
+    assert "few steps" in quick["notes"][0]
     assert "notes" not in base
-    assert turbo["steps"] < base["steps"]
-    assert turbo["guidance"] == 0
+    assert quick["steps"] < base["steps"]
+    assert quick["guidance"] < base["guidance"]
 
 
 def test_attention_that_another_program_wrote_as_one_layer_is_read(tmp_path: Path, fresh: Fresh) -> None:

@@ -22,7 +22,7 @@ from studio.training.lora import Lora, attach, attach_files, weights
 MODELS = [
     *(("sd", "pocket"), ("sd", "tiny"), ("sdxl", "tiny")),
     *(("sd3", "tiny"), ("sd3", "without-t5"), ("flux", "dev"), ("flux", "schnell")),
-    *(("z_image", "tiny"), ("qwen_image", "tiny")),
+    *(("z_image", "tiny"), ("qwen_image", "tiny"), ("flux2", "dev"), ("flux2", "klein")),
 ]
 SETTINGS: dict[str, Any] = {"lora_rank": 4, "lora_alpha": 2.0, "conv_rank": 2, "train_text_encoder": True}
 Fresh = Callable[..., Bundle]

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,6 +28,12 @@ QWEN_TOKENS = (*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|endoftext|>", "<
 QWEN_CHAT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+MISTRAL_TOKENS = (*sorted(pre_tokenizers.ByteLevel.alphabet()), "<s>", "<pad>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[INST]", "[/INST]")
+MISTRAL_CHAT = (
+    "<s>{% for message in messages %}{% set mark = 'SYSTEM_PROMPT' if message.role == 'system' else 'INST' %}"
+    "[{{ mark }}]{{ message.content[0].text }}[/{{ mark }}]{% endfor %}"
 )
 
 
@@ -151,6 +158,34 @@ def z_image(folder: Path, turbo: bool = False) -> Path:
     return _sized(_write(folder, models, "ZImagePipeline", {"shift": 3.0 if turbo else 6.0}))
 
 
+def flux2(folder: Path, klein: bool = False, distilled: bool = False) -> Path:
+    """Write a FLUX.2 below `folder`: dev, or klein, which a smaller language model tells."""
+    from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
+
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(13)
+        transformer = Flux2Transformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=3 * 16,
+            timestep_guidance_channels=8,
+            guidance_embeds=not klein,
+            axes_dims_rope=(2, 2, 2, 2),
+        )
+        _noisy(transformer)
+        vae = AutoencoderKLFlux2(block_out_channels=(8, 8), layers_per_block=1, latent_channels=4, norm_num_groups=4, sample_size=16, **blocks)
+        vae.bn.running_mean.normal_(0, 0.3)
+        vae.bn.running_var.uniform_(0.3, 2)
+        models = {"transformer": transformer, "vae": vae, "text_encoder": _qwen3(16, layers=28) if klein else _mistral3(16)}
+    index = {"is_distilled": distilled} if klein else {}
+    name = "Flux2KleinPipeline" if klein else "Flux2Pipeline"
+    return _sized(_write(folder, models, name, {"shift": 3.0, "use_dynamic_shifting": True}, index))
+
+
 def qwen_image(folder: Path) -> Path:
     """Write a Qwen-Image below `folder`."""
     from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
@@ -203,11 +238,31 @@ def _clip(width: int) -> Any:
     return CLIPTextConfig(num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=24, **sizes, **SPECIAL)
 
 
-def _qwen3(width: int) -> Any:
+def _mistral3(width: int) -> Any:
+    from transformers import Mistral3Config, Mistral3ForConditionalGeneration
+
+    sizes = {"hidden_size": width, "intermediate_size": width, "num_attention_heads": 2, "head_dim": 8}
+    text = {"model_type": "mistral", "vocab_size": len(MISTRAL_TOKENS), "num_hidden_layers": 31, "num_key_value_heads": 1, **sizes}
+    sight = {"model_type": "pixtral", "num_hidden_layers": 1, "image_size": 28, "patch_size": 14, **sizes}
+    return Mistral3ForConditionalGeneration(Mistral3Config(text_config=text, vision_config=sight)).eval()
+
+
+def _mistral_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    known = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(MISTRAL_TOKENS)}, merges=[]))
+    known.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    marks = {"bos_token": "<s>", "pad_token": "<pad>", "additional_special_tokens": list(MISTRAL_TOKENS[-4:])}
+    made = PreTrainedTokenizerFast(tokenizer_object=known, padding_side="left", chat_template=MISTRAL_CHAT, **marks)
+    made.save_pretrained(folder)
+
+
+def _qwen3(width: int, layers: int = 3) -> Any:
     from transformers import Qwen3Config, Qwen3Model
 
     sizes = {"hidden_size": width, "intermediate_size": 2 * width, "head_dim": 8, "num_attention_heads": 2, "num_key_value_heads": 1}
-    return Qwen3Model(Qwen3Config(vocab_size=len(QWEN_TOKENS), num_hidden_layers=3, **sizes)).eval()
+    return Qwen3Model(Qwen3Config(vocab_size=len(QWEN_TOKENS), num_hidden_layers=layers, **sizes)).eval()
 
 
 def _qwen25_vl(width: int) -> Any:
@@ -241,14 +296,18 @@ def t5_tokenizer(folder: Path) -> None:
     T5TokenizerFast(vocab=[(word, -float(number)) for number, word in enumerate(T5_WORDS)], extra_ids=0).save_pretrained(folder)
 
 
-def _write(folder: Path, models: Mapping[str, Any], pipeline: str, flow: Mapping[str, Any] | None = None) -> Path:
-    index: dict[str, Any] = {"_class_name": pipeline}
+def _write(
+    folder: Path, models: Mapping[str, Any], pipeline: str, flow: Mapping[str, Any] | None = None, rest: Mapping[str, Any] = MappingProxyType({})
+) -> Path:
+    index: dict[str, Any] = {"_class_name": pipeline, **rest}
     for part, model in models.items():
         model.save_pretrained(folder / part)
         if part.startswith("text_encoder"):
             tokenizer = part.replace("text_encoder", "tokenizer")
             if type(model).__name__ == "T5EncoderModel":
                 t5_tokenizer(folder / tokenizer)
+            elif type(model).__name__.startswith("Mistral"):
+                _mistral_tokenizer(folder / tokenizer)
             elif type(model).__name__.startswith("Qwen"):
                 _qwen_tokenizer(folder / tokenizer)
             else:

@@ -106,6 +106,12 @@ LORAS = [
     ("sd3", "lora_transformer_transformer_blocks_0_attn_add_q_proj.lora_down.weight", (8, 2432)),
     ("sdxl", "text_encoder_2.text_model.encoder.layers.0.mlp.fc1.lora_A.weight", (8, 1280)),
     ("llm", "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", (8, 2048)),
+    ("z-image", "diffusion_model.layers.0.attention.to_q.lora_down.weight", (8, 3840)),
+    ("z-image", "lora_unet_layers_0_attention_qkv.lora_down.weight", (8, 3840)),
+    ("lumina2", "lora_unet_layers_0_attention_qkv.lora_down.weight", (8, 2304)),
+    ("qwen-image", "lora_unet_transformer_blocks_59_attn_to_q.lora_down.weight", (8, 3072)),
+    ("flux2", "transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj.lora_A.weight", (8, 3072)),
+    ("flux2", "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", (8, 6144)),
 ]
 
 
@@ -113,6 +119,19 @@ LORAS = [
 def test_a_lora_tells_what_it_is_made_for(kind: str, name: str, shape: tuple[int, ...]) -> None:
     assert recognise_lora(header({name: shape})) == kind
     assert recognise_base(header({name: shape})) is None
+
+
+@pytest.mark.parametrize(("kind", "linear2", "mlp"), [("flux", 15360, 12288), ("flux2", 12288, 9216)])
+def test_flux_1_and_flux_2_of_one_width_are_told_apart_by_their_feed_forward(kind: str, linear2: int, mlp: int) -> None:
+    single = {"lora_unet_single_blocks_0_linear1.lora_down.weight": (8, 3072), "lora_unet_single_blocks_0_linear2.lora_down.weight": (8, linear2)}
+    double = {"lora_unet_double_blocks_0_txt_mlp_0.lora_down.weight": (8, 3072), "lora_unet_double_blocks_0_txt_mlp_2.lora_down.weight": (8, mlp)}
+    assert recognise_lora(header(single)) == recognise_lora(header(double)) == kind
+
+
+def test_where_only_attention_was_trained_flux_2_is_known_by_the_metadata() -> None:
+    layer = {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": (8, 3072)}
+    assert recognise_lora(Header(header(layer).tensors, {"modelspec.architecture": "Flux.2/lora"})) == "flux2"
+    assert recognise_lora(header(layer)) == "flux"
 
 
 def test_a_lokr_tells_it_by_the_product_of_its_matrices() -> None:

@@ -43,6 +43,7 @@ APPETITES = {
     "sdxl": Appetite(1024, 5.1, 7.8, 1.3),
     "sd3": Appetite(1024, 4.2, 10.1, 1.2),
     "flux": Appetite(1024, 23.8, 32.0, 2.5),
+    "flux2": Appetite(1024, 64.0, 74.0, 4.0),
     "qwen_image": Appetite(1024, 40.9, 42.0, 2.2),
     "z_image": Appetite(1024, 12.3, 23.0, 1.7),
 }
