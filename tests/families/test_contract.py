@@ -87,6 +87,22 @@ def pictures(family: Family, bundle: Bundle, *prompts: Prompt) -> list[np.ndarra
     return [found[number].astype(int) for number in range(len(prompts))]
 
 
+def test_masks_and_weights_of_examples_reach_the_loss(family: Family, bundle: Bundle, config: Config) -> None:
+    rows = rows_of(family, bundle, "text")
+    height, width = rows[0]["mean"].shape[-2:]
+    masks = [torch.zeros(1, height, width), torch.ones(1, height, width)]
+    batches = [
+        family.collate([{**row, "emphasis": torch.tensor(0.5), **more} for row, more in zip(rows, extra, strict=True)], config)
+        for extra in ([{"mask": mask} for mask in masks], [{}, {}])
+    ]
+    masked, plain = (family.draw(bundle, batch, torch.Generator().manual_seed(3), config) for batch in batches)
+    assert masked["emphasis"].tolist() == [0.5, 0.5]
+    with torch.no_grad():
+        (nothing, all_of_it), (_, before) = family.loss(bundle, masked), family.loss(bundle, plain)
+    assert nothing == 0
+    assert all_of_it == before > 0
+
+
 def test_every_family_has_a_small_model_here(small: dict[str, dict[str, Path]]) -> None:
     assert {family for family, _ in MODELS} == set(families.FAMILIES) == set(small)
 
