@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
 from studio.data import album
+from studio.data.listing import MASKS
 from studio.errors import DataError, InputError, MachineError
 from studio.language import say
 
@@ -35,7 +36,7 @@ def unwatched(done: int, total: int) -> None:
 
 def export(folder: Path, target: Path, form: Form = "csv", repeats: int = 1, name: str = "", progress: Progress = unwatched) -> Exported:
     """Write `folder` into `target`, a new folder or a new .zip: `csv` and `jsonl` with one metadata file, `txt` and `caption` with a text beside
-    each picture, `kohya` with a folder `<repeats>_<name>`. It is there whole or not at all.
+    each picture, `kohya` with a folder `<repeats>_<name>`; masks in a folder of their own. It is there whole or not at all.
 
     Raises InputError, DataError, MachineError.
     """
@@ -48,7 +49,7 @@ def export(folder: Path, target: Path, form: Form = "csv", repeats: int = 1, nam
     try:
         part.mkdir(parents=True)
         inside = part / f"{max(1, repeats)}_{_clean(name or folder.name)}" if form == "kohya" else part
-        renamed = _write(folder, opened.rows, inside, form, progress)
+        renamed = _write(opened, inside, form, progress)
         if target.suffix.lower() == ".zip":
             _pack(part, target)
             shutil.rmtree(part)
@@ -72,7 +73,8 @@ def _refuse(folder: Path, target: Path) -> None:
         target.rmdir()
 
 
-def _write(folder: Path, rows: list[tuple[str, str]], inside: Path, form: Form, progress: Progress) -> dict[str, str]:
+def _write(opened: album.Album, inside: Path, form: Form, progress: Progress) -> dict[str, str]:
+    folder, rows, masks = opened.folder, opened.rows, opened.listing.masks
     beside = form in ("txt", "caption", "kohya")
     names = _names([name for name, _ in rows], flat=form == "kohya", alone=beside)
     written = []
@@ -80,6 +82,10 @@ def _write(folder: Path, rows: list[tuple[str, str]], inside: Path, form: Form, 
         place = inside / names[name]
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, place)
+        if mask := masks.get(name):
+            copy = (inside / MASKS / names[name]).with_suffix(PurePosixPath(mask).suffix)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / mask, copy)
         if beside and caption:
             place.with_suffix(".caption" if form == "caption" else ".txt").write_text(caption + "\n", encoding="utf-8")
         written.append((names[name], caption))

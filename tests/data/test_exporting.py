@@ -6,6 +6,7 @@ import pytest
 
 from studio.data import album, exporting
 from studio.data.importing import open_folder
+from studio.data.listing import scan
 from studio.errors import DataError, InputError, MachineError
 
 CAPTIONS = {"a.png": 'a "red" car, fast', "sub/b.jpg": "一辆红色的车", "sub/c.png": ""}
@@ -38,6 +39,18 @@ def test_kohyas_folder_carries_the_repeats_and_holds_all_pictures(folder: Path, 
     inside = tmp_path / "out" / "10_ohwx man"
     assert sorted(path.name for path in inside.iterdir()) == ["a.png", "a.txt", "sub_b.jpg", "sub_b.txt", "sub_c.png"]
     assert done.renamed == {"sub_b.jpg": "sub/b.jpg", "sub_c.png": "sub/c.png"}
+
+
+@pytest.mark.parametrize("form", exporting.FORMS)
+def test_masks_go_out_with_their_pictures(folder: Path, draw: Callable[..., Path], tmp_path: Path, form: exporting.Form) -> None:
+    draw("set/masks/a.png")
+    draw("set/sub/b.mask.webp", lossless=True)
+    exporting.export(folder, tmp_path / "out", form, name="it")
+    inside = tmp_path / "out" / ("1_it" if form == "kohya" else "")
+    assert len(scan(inside).masks) == 2
+    for name, mask in scan(inside).masks.items():
+        there = "set/masks/a.png" if name == "a.png" else "set/sub/b.mask.webp"
+        assert (inside / mask).read_bytes() == (tmp_path / there).read_bytes()
 
 
 def test_a_zip_holds_the_same(folder: Path, tmp_path: Path) -> None:
