@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,20 @@ class Look:
     negative: str = ""
     width: int = 0
     height: int = 0
+
+
+def settled(look: Look, base_model: str) -> Look:
+    """The look with the base model's own steps and guidance where it leaves them open."""
+    if look.steps is not None and look.guidance is not None:
+        return look
+    source = families.find(base_model)
+    on = device()
+    facts = families.get(families.recognise(source)).load(source, on, dtype(precision(None, on))).facts
+    return replace(
+        look,
+        steps=facts["steps"] if look.steps is None else look.steps,
+        guidance=facts["guidance"] if look.guidance is None else look.guidance,
+    )
 
 
 def choice(text: str) -> LoraChoice:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio import fields, home
+from studio import families, fields, home
 from studio.errors import InputError
 from studio.fields import Given
 from studio.files import write_atomically
@@ -57,7 +57,7 @@ def listed() -> list[Preset]:
         for path in folder.glob("*.yaml"):
             with suppress(InputError):
                 found.append(load(str(path)))
-    return sorted(found, key=lambda preset: (preset.own, preset.memory is not None, *_in_order(preset.name)))
+    return sorted(found, key=_place_of)
 
 
 def save(title: str, about: str, settings: dict[str, Any], over: bool = False) -> Preset:
@@ -87,9 +87,10 @@ def _place(name: str) -> Path:
     return shipped if shipped.is_file() or "/" in name else home.own_presets() / f"{name}.yaml"
 
 
-def _in_order(name: str) -> list[str | int]:
-    """A name so that 8 comes before 12."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+def _place_of(preset: Preset) -> tuple[bool, int, int, str]:
+    if preset.memory is None:
+        return preset.own, -1, 0, preset.name
+    return False, list(families.FAMILIES).index(str(preset.settings["family"].value)), preset.memory, preset.name
 
 
 def template(preset: Preset) -> str:

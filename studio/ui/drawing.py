@@ -148,6 +148,7 @@ def carry_out(job: Job, by: "Callable[[Work], Iterator[Piece]]" = pieces) -> Non
         try:
             _wait_for_room(job, work.base_model)
             if not job.cancelled:
+                job.about |= _settled(work)
                 _draw(job, by(work))
         finally:
             _turn.release()
@@ -163,6 +164,14 @@ def carry_out(job: Job, by: "Callable[[Work], Iterator[Piece]]" = pieces) -> Non
     finally:
         job.ended, job.waits, job.work = True, "", None
         write_atomically(job.folder / "job.json", json.dumps(asdict(job), ensure_ascii=False), durable=False)
+
+
+def _settled(work: Work) -> dict[str, Any]:
+    """Steps and guidance as they will be, the model's own where they were left open."""
+    from studio.results.generate import settled
+
+    look = settled(work.look, work.base_model)
+    return {"steps": look.steps, "guidance": look.guidance}
 
 
 def _draw(job: Job, coming: "Iterator[Piece]") -> None:

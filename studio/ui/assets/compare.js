@@ -1,7 +1,7 @@
 const { studio } = window,
   { keep, kept, toast } = studio;
 const POCKET = { denoise: 15, guidance: 4 },
-  OTHERS = { denoise: 25, guidance: 7 };
+  OTHERS = { denoise: '', guidance: '' };
 let known = { runs: [], files: [], bases: [] },
   job = null,
   at = { view: 'slider', prompt: 0, column: -1, split: 50 },
@@ -419,8 +419,15 @@ function paint() {
       )
       .filter(Boolean),
   );
-  $('.about').textContent =
-    `${job.about.base_model.split('/').pop()} · ${t('seed {seed}', { seed: job.about.seed })} · ${t('{steps} steps', { steps: job.about.steps })} · ${t('guidance {value}', { value: job.about.guidance })}`;
+  const { base_model, seed, steps, guidance } = job.about;
+  $('.about').textContent = [
+    base_model.split('/').pop(),
+    t('seed {seed}', { seed }),
+    steps != null && t('{steps} steps', { steps }),
+    guidance != null && t('guidance {value}', { value: guidance }),
+  ]
+    .filter(Boolean)
+    .join(' · ');
   $('.sheet').href = `studio/compare/${job.id}/sheet.png`;
   $('.sheet').hidden = job.images.length < job.total;
   $('.verdict').hidden = !job.about.run || at.view === 'grid' || !src(at.prompt, at.column);

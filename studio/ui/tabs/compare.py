@@ -66,8 +66,8 @@ def draw(asked: dict[str, Any]) -> dict[str, Any]:
         )
     whole, most = (64, 512) if access.HOUSE.demo else (MOST_STEPS, 4096)
     look = Look(
-        _whole(asked, "steps", 1, whole, 20),
-        real(asked, "guidance", 0, 50, 7.0),
+        _whole(asked, "steps", 1, whole, 0) or None,
+        None if asked.get("guidance") in (None, "") else real(asked, "guidance", 0, 50, 0),
         str(asked.get("negative") or "")[:LONGEST],
         _whole(asked, "width", 0, most, 0),
         _whole(asked, "height", 0, most, 0),
