@@ -65,11 +65,8 @@ def _no_collection() -> Iterator[None]:
 
 def find(base_model: str) -> Path:
     """Where the base model lies: `pocket`, a path, a name below models/, or a Hub id, which is downloaded if it isn't there yet."""
-    if base_model == "pocket":
-        return POCKET
-    for path in (Path(base_model).expanduser(), home.models() / base_model):
-        if path.exists():
-            return path
+    if path := here(base_model):
+        return path
     if HUB_NAME.fullmatch(base_model):
         from studio import hub
 
@@ -78,6 +75,12 @@ def find(base_model: str) -> Path:
         say("base_model: {path} is not there.", path=base_model),
         say("Give a .safetensors file, a diffusers folder, a Hub id such as org/name, or pocket."),
     )
+
+
+def here(base_model: str) -> Path | None:
+    """Where the base model lies, if it is on this machine's disk."""
+    places = (POCKET,) if base_model == "pocket" else (Path(base_model).expanduser(), home.models() / base_model)
+    return next((path for path in places if path.exists()), None)
 
 
 def recognise(source: Path) -> str:

@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-SETTINGS = frozenset({"masked_loss", "unmasked_weight", "prior_data_dir", "prior_prompt", "prior_weight", "ip_noise_gamma"})
-"""What means something for every image family."""
-
 
 def pixels(images: "Sequence[Image]") -> "Tensor":
     """RGB pictures of one size → [B, 3, H, W] in -1..1, float32."""

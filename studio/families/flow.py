@@ -9,12 +9,12 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from studio.config import Config
-from studio.families import diffusion
+from studio.families import diffusion, meaning
 from studio.families.base import Batch, Bundle
 from studio.families.sources import Source
 from studio.language import say
 
-SETTINGS = diffusion.SETTINGS | {"timestep_sampling", "flow_shift"}
+SETTINGS = meaning.FLOW
 
 
 def facts(source: Source, title: str, levels: str = "block_out_channels") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import Conv2d, Linear
 
 from studio.config import Config
-from studio.families import diffusion
+from studio.families import diffusion, meaning
 from studio.families.base import Batch, Bundle
 from studio.families.sources import Source, prediction
 from studio.families.targets import chosen, ends
@@ -19,9 +19,7 @@ TARGETS = {
 }
 CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv")
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
-SETTINGS = diffusion.SETTINGS | frozenset(
-    {"prediction_type", "zero_terminal_snr", "snr_gamma", "noise_offset", "train_text_encoder", "text_encoder_lr", "conv_rank"}
-)
+SETTINGS = meaning.UNET
 
 
 def facts(source: Source, title: str) -> dict[str, Any]:

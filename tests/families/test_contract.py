@@ -12,6 +12,7 @@ from PIL import Image
 
 from studio import families
 from studio.config import OPTIONAL, Config
+from studio.families import meaning
 from studio.families.base import Batch, Bundle, Family, Picture, Prompt, Row
 from studio.formats.adapter import write_diffusers
 from studio.formats.kohya import write_kohya
@@ -279,4 +280,5 @@ def test_half_precision_keeps_the_loss_in_full(family: Family, model: tuple[str,
 
 def test_settings_of_the_family_are_known_settings(family: Family) -> None:
     assert family.settings <= Config.model_fields.keys()
+    assert family.settings == meaning.settings(family.name)
     assert family.defaults.keys() <= Config.model_fields.keys()

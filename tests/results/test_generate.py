@@ -15,7 +15,7 @@ from studio.errors import InputError
 from studio.fields import Given
 from studio.pocket import SAMPLES
 from studio.results.export import export
-from studio.results.generate import Look, LoraChoice, Request, draw, tags
+from studio.results.generate import Look, LoraChoice, Request, draw, settled, tags
 from studio.runs import run as shelf
 from studio.runs.execute import execute
 from studio.runs.resolve import complete
@@ -136,3 +136,9 @@ def test_a_model_that_is_opened_beside_spoils_no_training(run: Run):
         ended.set()
         thread.join()
     assert [run.state.status for run in beside] == ["finished"] * 3
+
+
+def test_what_a_look_leaves_open_is_the_base_models_own() -> None:
+    own = settled(Look(), "pocket")
+    assert (own.steps, own.guidance) == (20, 7.0)
+    assert settled(Look(steps=3), "pocket") == Look(steps=3, guidance=7.0)

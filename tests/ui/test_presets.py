@@ -53,3 +53,16 @@ def test_only_presets_that_are_shown_are_shared_and_compared(tmp_path: Path, mon
             presets.share({"name": name})
         with pytest.raises(InputError, match="There is no preset"):
             presets.differ({"a": "style", "b": name})
+
+
+def test_settings_that_mean_nothing_for_the_base_model_are_told_and_wrong(tmp_path: Path):
+    flow = {"timestep_sampling", "flow_shift"}
+    assert set(presets.check({"settings": {"base_model": "pocket"}})["idle"]) == flow
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    answer = presets.check({"settings": {"base_model": str(tmp_path), "snr_gamma": "5", "flow_shift": "3"}})
+    assert {"snr_gamma", "conv_rank", "train_text_encoder"} <= set(answer["idle"])
+    assert not flow & set(answer["idle"])
+    assert "means nothing for this base model" in answer["faults"]["snr_gamma"]
+    assert "flow_shift" not in answer["faults"]
+    assert set(presets.check({"settings": {"base_model": "org/not-here-yet", "family": "sdxl"}})["idle"]) == flow
+    assert presets.check({"settings": {"base_model": "org/not-here-yet"}})["idle"] == []

@@ -174,6 +174,10 @@ function control(field) {
     if (value === '' || (back && !(field.name in (preset()?.values || {})))) delete draft.settings[field.name];
     else draft.settings[field.name] = value;
     if (extra) extra.value = value || field.default;
+    if (field.name === 'base_model' && 'family' in draft.settings) {
+      delete draft.settings.family; // the model's own files tell
+      fill();
+    }
     if (field.name === 'train_data_dir' && value === kept('dataset')?.folder) delete draft.settings.train_data_dir;
     changed();
   });
@@ -208,9 +212,11 @@ const fill = () => {
 function sift() {
   const wanted = $('.search').value.trim().toLowerCase();
   for (const { field, box } of Object.values(controls))
-    box.hidden = wanted
-      ? !box.dataset.words.includes(wanted)
-      : !(all || field.plain || field.name in draft.settings || box.classList.contains('wrong'));
+    box.hidden = box.classList.contains('idle')
+      ? !(field.name in draft.settings)
+      : wanted
+        ? !box.dataset.words.includes(wanted)
+        : !(all || field.plain || field.name in draft.settings || box.classList.contains('wrong'));
   for (const group of $$('.group')) group.hidden = [...group.querySelectorAll('.field')].every(box => box.hidden);
 }
 
@@ -233,6 +239,7 @@ function mark(answer) {
     if (differs) differing.push([field, its, mine]);
     box.classList.toggle('changed', differs);
     box.classList.toggle('wrong', !!fault);
+    if (answer) box.classList.toggle('idle', answer.idle.includes(field.name));
     box.querySelector('[id]').setAttribute('aria-invalid', String(!!fault));
     box.querySelector('.said').replaceChildren(
       ...[

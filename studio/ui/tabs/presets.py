@@ -1,10 +1,13 @@
 """The Presets tab: settings to start from, every setting with its meaning, and the YAML of it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from studio import fields, home
-from studio.errors import InputError
+from studio import families, fields, home
+from studio.config import OPTIONAL
+from studio.errors import InputError, StudioError
+from studio.families import meaning
 from studio.fields import Given
 from studio.language import say
 from studio.runs import presets as shelf
@@ -30,9 +33,12 @@ def check(asked: dict[str, Any]) -> dict[str, Any]:
     wanted = {"train_data_dir": str(folder), **values} if folder else values
     faults = form.faults(wanted)
     filled = {**shelf.YOURS, **wanted}
+    idle = _idle(values)
     return {
         "values": values,
-        "faults": {fault.key: fault.text for fault in faults},
+        "faults": {key: say("It means nothing for this base model. Leave it out.") for key in idle & values.keys()}
+        | {fault.key: fault.text for fault in faults},
+        "idle": sorted(idle),
         "follows": form.consequences(values, folder),
         "yaml": _yaml(filled, bool(asked.get("complete"))) if not form.faults(filled) else "",
     }
@@ -88,6 +94,15 @@ def _settings(asked: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(given, dict) or len(given) > 500:
         raise InputError(say("Those are no settings."))
     return {str(key): value for key, value in given.items()}
+
+
+def _idle(values: dict[str, Any]) -> set[str]:
+    """Settings that mean nothing for the base model, as far as it can be told without the Hub."""
+    family, base = values.get("family"), str(values.get("base_model") or "pocket")
+    if (source := families.here(base)) and not (access.HOUSE.demo and base != "pocket"):
+        with suppress(StudioError, OSError):
+            family = families.recognise(source)
+    return set(OPTIONAL - meaning.settings(family)) if isinstance(family, str) else set()
 
 
 def _folder(given: Any) -> Path | None:
