@@ -309,7 +309,7 @@ def test_numbers_are_read_at_most_once_a_second(made):
 
 
 def test_a_step_reads_nothing_from_the_device(made):
-    trainer = made(gradient_accumulation_steps=2)
+    trainer = made(gradient_accumulation_steps=2, ema_decay=0.9)
     trainer._step()
     with HostReads() as reads:
         trainer._step()
