@@ -185,7 +185,7 @@ class Loss(Settings):
     timestep_sampling: Literal["logit_normal", "uniform"] = "logit_normal"
     """Which amounts of noise are trained on, for models that learn a flow: most often middling ones, or all alike."""
     flow_shift: Annotated[float, Field(gt=0, le=100)] | None = None
-    """Above 1 it trains more on much noise, for models that learn a flow. The base model's own when absent, which for FLUX.1 dev grows with size."""
+    """Above 1 it trains more on much noise, for models that learn a flow. The usual one for the model when absent; for FLUX it grows with size."""
 
 
 class Running(Settings):

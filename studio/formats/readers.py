@@ -121,6 +121,26 @@ SD3_DIFFUSERS = (
     "(pos_embed.proj|context_embedder|proj_out|norm_out.linear|time_text_embed.(timestep|text)_embedder.linear_(1|2))",
 )
 
+FLUX2 = (
+    "double_blocks.<7>.(img|txt)_(attn.(qkv|proj)|mlp.(0|2))",
+    "single_blocks.<47>.linear(1|2)",
+    "(img_in|txt_in|time_in.(in|out)_layer|final_layer.linear)",
+)
+FLUX2_OUTER = "(guidance_in.(in|out)_layer|final_layer.adaLN_modulation.1|(single_stream|double_stream)_modulation(_(img|txt))?.lin)"
+FLUX2_DIFFUSERS = (
+    "transformer_blocks.<7>.(attn.(to_(q|k|v|out.0|add_out)|add_(q|k|v)_proj)|ff(_context)?.linear_(in|out))",
+    "single_transformer_blocks.<47>.attn.to_(qkv_mlp_proj|out)",
+)
+
+QWEN_IMAGE = (
+    "transformer_blocks.<59>.(attn.(to_(q|k|v|out.0|add_out)|add_(q|k|v)_proj)|(img|txt)_(mlp.net.(0.proj|2)|mod.1))",
+    "(img_in|txt_in|proj_out|norm_out.linear|time_text_embed.timestep_embedder.linear_(1|2))",
+)
+
+Z_BLOCKS = "((layers.<29>|(noise|context)_refiner.<1>).{0}|cap_embedder.1|t_embedder.mlp.(0|2))"
+Z_IMAGE = Z_BLOCKS.format("(attention.(qkv|out)|feed_forward.w(1|2|3)|adaLN_modulation.0)")
+Z_IMAGE_DIFFUSERS = Z_BLOCKS.format("(attention.to_(q|k|v|out.0)|feed_forward.w(1|2|3)|adaLN_modulation.0)")
+
 
 def _flat(prefix: str, *names: str) -> tuple[str, ...]:
     """As kohya writes names: with a beginning, and underscores for dots."""
@@ -146,6 +166,7 @@ NEW_DIFFUSERS = (*_dotted("unet.", *UNET, ADDED, PROCESSORS), *_dotted("text_enc
 SD_TEXT = _flat("lora_(te|te1)", CLIP)
 SDXL_TEXT = _flat("lora_(te1|te2)", CLIP)
 DIFFUSERS_FLUX = (*_dotted("transformer.", *FLUX_DIFFUSERS), *_dotted("text_encoder.", CLIP))
+GENERIC = "(diffusion_model.|transformer.)?"
 DIFFUSERS_SD3 = (*_dotted("transformer.", *SD3_DIFFUSERS), *_dotted("text_encoder(_2)?.", CLIP))
 
 
@@ -208,6 +229,52 @@ PROGRAMS: Mapping[str, Mapping[str, Reader]] = {
         "ComfyUI": Reader((Dialect((*COMFY_SD3, *_dotted("transformer.", *SD3_DIFFUSERS), *_single(*SD3_DIFFUSERS)), COMFY),)),
         "InvokeAI": Reader(),
         "diffusers": Reader((Dialect(DIFFUSERS_SD3, PEFT),), whole=True, settings=True),
+    },
+    # What other programs do with the following isn't known.
+    "flux2": {
+        "ComfyUI": Reader(
+            (
+                Dialect((*_flat("lora_unet", *FLUX2, FLUX2_OUTER), *_dotted("diffusion_model.", *FLUX2, FLUX2_OUTER)), COMFY),
+                Dialect((*_dotted("(transformer.)?", *FLUX2_DIFFUSERS), *_single(*FLUX2_DIFFUSERS)), COMFY),
+            )
+        ),
+        "diffusers": Reader(
+            (Dialect(_flat("lora_unet", *FLUX2), PLAIN), Dialect(_dotted("transformer.", *FLUX2_DIFFUSERS), PEFT)),
+            passed=_flat("lora_unet", FLUX2_OUTER),
+            whole=True,
+            settings=True,
+        ),
+    },
+    "qwen-image": {
+        "ComfyUI": Reader(
+            (Dialect((*_flat("lora_unet", *QWEN_IMAGE), *_flat("lycoris", *QWEN_IMAGE), *_dotted(GENERIC, *QWEN_IMAGE)), COMFY),),
+        ),
+        "diffusers": Reader(
+            (
+                Dialect(_flat("lora_unet", *QWEN_IMAGE), PLAIN),
+                Dialect(_dotted("diffusion_model.", *QWEN_IMAGE), PLAIN | {"peft"}),
+                Dialect(_dotted("transformer.", *QWEN_IMAGE), PEFT),
+            ),
+            whole=True,
+            settings=True,
+        ),
+    },
+    "z-image": {
+        "ComfyUI": Reader(
+            (
+                Dialect((*_flat("lora_unet", Z_IMAGE), *_dotted("diffusion_model.", Z_IMAGE)), COMFY),
+                Dialect((*_flat("lycoris", Z_IMAGE_DIFFUSERS), *_dotted(GENERIC, Z_IMAGE_DIFFUSERS)), COMFY),
+            )
+        ),
+        "diffusers": Reader(
+            (
+                Dialect(_flat("lora_unet", Z_IMAGE, Z_IMAGE_DIFFUSERS), PLAIN),
+                Dialect(_dotted("diffusion_model.", Z_IMAGE_DIFFUSERS), PLAIN | {"peft", "lokr"}),
+                Dialect(_dotted("transformer.", Z_IMAGE_DIFFUSERS), PEFT),
+            ),
+            whole=True,
+            settings=True,
+        ),
     },
 }
 KINDS = tuple(PROGRAMS)

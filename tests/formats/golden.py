@@ -65,3 +65,24 @@ def sd3(depth: int, second: int) -> set[str]:
     names -= {f"lora_unet_joint_blocks_{depth - 1}_context_block_{end}" for end in ("attn_proj", "mlp_fc1", "mlp_fc2")}
     names |= {f"lora_unet_joint_blocks_{block}_x_block_attn2_{end}" for block, end in product(range(second), ("qkv", "proj"))}
     return names | clip("lora_te1", 12) | clip("lora_te2", 32)
+
+
+def flux2(double: int, single: int) -> set[str]:
+    """The blocks of FLUX.2's transformer: dev has 8 and 48, klein 5 and 20 or 8 and 24."""
+    ends = ("attn_qkv", "attn_proj", "mlp_0", "mlp_2")
+    names = {f"lora_unet_double_blocks_{block}_{stream}_{end}" for block, stream, end in product(range(double), ("img", "txt"), ends)}
+    return names | {f"lora_unet_single_blocks_{block}_{end}" for block, end in product(range(single), ("linear1", "linear2"))}
+
+
+def qwen_image() -> set[str]:
+    """Attention, feed-forward and modulation of Qwen-Image's 60 blocks."""
+    attention = (*ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+    ends = {f"attn_{layer}" for layer in attention} | {f"{s}_{end}" for s, end in product(("img", "txt"), ("mlp_net_0_proj", "mlp_net_2", "mod_1"))}
+    return {f"lora_unet_transformer_blocks_{block}_{end}" for block, end in product(range(60), ends)}
+
+
+def z_image() -> set[str]:
+    """Attention and feed-forward of Z-Image's 30 blocks and of those that read pictures or words alone, two of each."""
+    ends = (*(f"attention.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0")), *(f"feed_forward.w{number}" for number in (1, 2, 3)))
+    blocks = {f"layers.{number}" for number in range(30)} | {f"{kind}_refiner.{number}" for kind, number in product(("noise", "context"), range(2))}
+    return {f"diffusion_model.{block}.{end}" for block, end in product(blocks, ends)}

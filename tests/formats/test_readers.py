@@ -24,6 +24,7 @@ def shares(file: Header, kind: str) -> dict[str, float]:
 
 
 ALL = {"A1111": 1.0, "Forge": 1.0, "ComfyUI": 1.0, "InvokeAI": 1.0, "diffusers": 1.0}
+BOTH = {"ComfyUI": 1.0, "diffusers": 1.0}
 WHOLE: dict[str, tuple[str, set[str], int, dict[str, float]]] = {
     "SD 1.5": ("sd1", golden.sd15(), 264, ALL),
     "SDXL": ("sdxl", golden.sdxl(), 722 + 72 + 192, ALL),
@@ -36,6 +37,10 @@ WHOLE: dict[str, tuple[str, set[str], int, dict[str, float]]] = {
         {"A1111": 0.0, "Forge": 1.0, "ComfyUI": 1.0, "InvokeAI": 0.0, "diffusers": 0.0},
     ),
     "SD 3.5 Large": ("sd3", golden.sd3(38, 0), 377 + 72 + 192, {"A1111": 0.0, "Forge": 1.0, "ComfyUI": 1.0, "InvokeAI": 0.0, "diffusers": 0.0}),
+    "FLUX.2 dev": ("flux2", golden.flux2(8, 48), 64 + 96, BOTH),
+    "FLUX.2 klein 4B": ("flux2", golden.flux2(5, 20), 40 + 40, BOTH),
+    "Qwen-Image": ("qwen-image", golden.qwen_image(), 60 * 14, BOTH),
+    "Z-Image": ("z-image", golden.z_image(), 34 * 7, BOTH),
 }
 
 
@@ -121,6 +126,14 @@ def test_transformers_in_the_names_of_diffusers(kind: str) -> None:
     assert found["A1111"].why.startswith("A1111 reads no LoRA for")
 
 
+def test_lokr_of_z_image_is_read_by_diffusers_in_the_general_names() -> None:
+    layer = "diffusion_model.layers.0.attention.to_q"
+    tensors = ("lokr_w1", "lokr_w2", "alpha")
+    assert [verdict.complete for verdict in will_load(header({layer}, tensors), "z-image")] == [True, True]
+    other = "lora_unet_transformer_blocks_0_attn_to_q"
+    assert [verdict.program for verdict in will_load(header({other}, tensors), "qwen-image") if verdict.complete] == ["ComfyUI"]
+
+
 def test_diffusers_passes_over_the_outer_layers_of_flux_in_kohya_names() -> None:
     outer = {"lora_unet_img_in", "lora_unet_time_in_in_layer", "lora_unet_final_layer_linear", "lora_unet_guidance_in_out_layer"}
     found = verdicts(header(golden.flux() | outer), "flux")
@@ -173,7 +186,7 @@ def test_alpha_that_only_the_metadata_hold_is_read_by_diffusers_alone(alpha: int
 
 def test_kinds_without_tables_have_no_verdicts() -> None:
     assert will_load(header({"a"}), "llm") == ()
-    assert set(KINDS) == {"sd1", "sd2", "sdxl", "sd3", "flux"}
+    assert set(KINDS) == {"sd1", "sd2", "sdxl", "sd3", "flux", "flux2", "qwen-image", "z-image"}
 
 
 def test_a_thousand_layers_are_judged_at_once() -> None:

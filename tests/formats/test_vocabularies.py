@@ -235,6 +235,14 @@ def test_what_diffusers_loses_of_a_flux_file_is_what_the_table_says(tmp_path: Pa
         (vocabularies.SD3, "diffusion_model.joint_blocks.3.x_block.attn2.proj", "transformer.transformer_blocks.3.attn2.to_out.0"),
         (vocabularies.SD3, "lora_transformer_transformer_blocks_3_attn_add_k_proj", "transformer.transformer_blocks.3.attn.add_k_proj"),
         (vocabularies.SD3, "lora_te3_encoder_block_5_layer_1_DenseReluDense_wi_0", "text_encoder_3.encoder.block.5.layer.1.DenseReluDense.wi_0"),
+        (vocabularies.FLUX2, "diffusion_model.double_blocks.3.txt_mlp.0", "transformer.transformer_blocks.3.ff_context.linear_in"),
+        (vocabularies.FLUX2, "lora_unet_single_blocks_47_linear1", "transformer.single_transformer_blocks.47.attn.to_qkv_mlp_proj"),
+        (vocabularies.FLUX2, "lora_transformer_single_transformer_blocks_3_attn_to_out", "transformer.single_transformer_blocks.3.attn.to_out"),
+        (vocabularies.QWEN_IMAGE, "lora_unet_transformer_blocks_59_img_mlp_net_0_proj", "transformer.transformer_blocks.59.img_mlp.net.0.proj"),
+        (vocabularies.QWEN_IMAGE, "transformer_blocks.7.txt_mod.1", "transformer.transformer_blocks.7.txt_mod.1"),
+        (vocabularies.Z_IMAGE, "lora_unet_layers_29_attention_out", "transformer.layers.29.attention.to_out.0"),
+        (vocabularies.Z_IMAGE, "diffusion_model.noise_refiner.1.feed_forward.w2", "transformer.noise_refiner.1.feed_forward.w2"),
+        (vocabularies.Z_IMAGE, "lycoris_layers_3_attention_to_q", "transformer.layers.3.attention.to_q"),
     ],
 )
 def test_other_programs_spellings_are_understood(names: Names, written: str, layers: str) -> None:
