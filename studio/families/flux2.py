@@ -23,6 +23,7 @@ from studio.formats import vocabularies
 from studio.formats.names import Names
 
 LIMIT = 512
+VERSIONS = {3072: "klein-4b", 4096: "klein-9b", 6144: "dev"}  # by their width
 SINGLE = ("attn.to_qkv_mlp_proj", "attn.to_out")  # of the single blocks, for attention and feed-forward together
 TARGETS = {
     "attention": ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", *SINGLE),
@@ -68,10 +69,12 @@ class Flux2:
         """A diffusers folder."""
         place = folder_only(source, self.title)
         index, facts = place.read("model_index.json", "_class_name"), flow.facts(place, source.name)
+        width = facts["transformer"].get("num_attention_heads", 48) * facts["transformer"].get("attention_head_dim", 128)
         teller = TELLERS[index["_class_name"]]
         guided, quick = bool(facts["transformer"].get("guidance_embeds", True)), bool(index.get("is_distilled"))
         facts |= {
             "kind": "flux2",
+            "version": VERSIONS.get(width),
             "factor": 2 * facts["factor"],  # latents are kept as patches of 2 × 2
             "patch": 1,
             "channels": 4 * facts["channels"],

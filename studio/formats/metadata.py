@@ -60,8 +60,13 @@ BASES = {
     "flux2": Base("flux_2", "Flux.2", "https://github.com/black-forest-labs/flux2", "networks.lora_flux_2"),
     "z-image": Base("z_image", "Z-Image", "https://github.com/Tongyi-MAI/Z-Image", "networks.lora_zimage"),
 }
-# The rest of the architecture's name, by the version that fingerprints.py recognises.
-VERSIONS = {"3-medium": "-m", "3.5-medium": "-5-medium", "3.5-large": "-5-large", "dev": "-dev", "schnell": "-schnell"}
+# The rest of the architecture's name, by the version that fingerprints.py or a family recognises.
+VERSIONS = {
+    "3-medium": "-m",
+    "3.5-medium": "-5-medium",
+    "3.5-large": "-5-large",
+    **{name: f"-{name}" for name in ("dev", "schnell", "klein-4b", "klein-9b")},
+}
 
 
 def kohya_metadata(facts: Mapping[str, Any], private: bool = False) -> dict[str, str]:

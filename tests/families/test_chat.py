@@ -1,6 +1,7 @@
 """Models that a language model tells what to draw: pictures, losses and files as diffusers has them for the same weights."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,19 @@ def test_a_model_made_for_few_steps_is_told_apart_and_said(family: str, name: st
     assert "notes" not in base
     assert quick["steps"] < base["steps"]
     assert quick["guidance"] < base["guidance"]
+
+
+@pytest.mark.parametrize(("heads", "version", "least"), [(24, "klein-4b", 7), (32, "klein-9b", 18), (48, "dev", 60)])
+def test_what_a_version_of_flux_2_takes_is_known_by_its_width(heads: int, version: str, least: float, small: Small, tmp_path: Path) -> None:
+    from studio.runs.advice.facts import base_of
+    from studio.runs.advice.habits import memory
+
+    folder = Path(shutil.copytree(small["flux2"]["klein"], tmp_path / "model"))
+    path = folder / "transformer/config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_attention_heads": heads, "attention_head_dim": 128}), encoding="utf-8")
+    base = base_of(Config(base_model=str(folder), train_data_dir=tmp_path))
+    assert base.version == version
+    assert least < memory(base.size, 1024, 1, checkpointed=True) < 1.4 * least + 3
 
 
 def test_attention_that_another_program_wrote_as_one_layer_is_read(tmp_path: Path, fresh: Fresh) -> None:

@@ -58,8 +58,8 @@ def smaller(facts: Facts, chosen: Chosen) -> Iterator[Recommendation]:
     for lesson in _of(facts, "memory"):
         took = lesson.config
         there, kind = took.resolution or base.resolution, took.mixed_precision or precision
-        limit = memory(base.kind, there, took.batch_size, took.gradient_checkpointing, kind, took.load_in)
-        found = next((step for step in ladder if memory(base.kind, step[2], step[0], step[1], precision, load_in) < limit), ladder[-1])
+        limit = memory(base.size, there, took.batch_size, took.gradient_checkpointing, kind, took.load_in)
+        found = next((step for step in ladder if memory(base.size, step[2], step[0], step[1], precision, load_in) < limit), ladder[-1])
         ladder = ladder[ladder.index(found) :]
         batch, twice, side = found
         if found != at:
@@ -112,7 +112,7 @@ def notes(facts: Facts, chosen: Chosen) -> list[str]:
     if pictures.cut_off:
         found.append(say("{count} captions are longer than the {limit} tokens that are seen.", count=pictures.cut_off, limit=facts.base.tokens))
     side, batch, twice, precision = (chosen[key].value for key in ("resolution", "batch_size", "gradient_checkpointing", "mixed_precision"))
-    need = memory(facts.base.kind, side, batch, twice, precision, bits(chosen))
+    need = memory(facts.base.size, side, batch, twice, precision, bits(chosen))
     if need > machine.free:
         found.append(say("About {need} GB are needed and {free} are free: it may not fit.", need=f"{need:.1f}", free=f"{machine.free:.1f}"))
     found += [tried(lesson)[0].upper() + tried(lesson)[1:] for lesson in _of(facts, "failed")[:3]]

@@ -66,7 +66,7 @@ class Pictures:
 @dataclass(frozen=True)
 class Base:
     """The base model: its kind (the family's name, or pocket), its title, its own resolution and the step of buckets, the tokens it reads, and
-    what its family declares."""
+    what its family declares. `version` is which of its kind it is."""
 
     kind: str
     title: str
@@ -75,6 +75,12 @@ class Base:
     tokens: int
     settings: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+
+    @property
+    def size(self) -> str:
+        """What its memory is looked up by."""
+        return f"{self.kind}-{self.version}"
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,8 @@ def base_of(config: Config) -> Base:
     facts = family.load(source, on, dtype("no")).facts
     pocket = source == families.POCKET
     resolution = facts["resolution"] if pocket else family.defaults.get("resolution") or facts["resolution"]
-    return Base(POCKET if pocket else family.name, family.title, resolution, facts["step"], facts["tokens"], family.settings, family.defaults)
+    kind, version = POCKET if pocket else family.name, str(facts.get("version") or "")
+    return Base(kind, family.title, resolution, facts["step"], facts["tokens"], family.settings, family.defaults, version)
 
 
 def machine_here() -> Machine:

@@ -42,8 +42,11 @@ APPETITES = {
     "sd": Appetite(512, 1.7, 1.1, 0.3),
     "sdxl": Appetite(1024, 5.1, 7.8, 1.3),
     "sd3": Appetite(1024, 4.2, 10.1, 1.2),
+    "sd3-3.5-large": Appetite(1024, 16.3, 25.0, 2.6),
     "flux": Appetite(1024, 23.8, 32.0, 2.5),
     "flux2": Appetite(1024, 64.0, 74.0, 4.0),
+    "flux2-klein-4b": Appetite(1024, 7.8, 17.0, 1.6),
+    "flux2-klein-9b": Appetite(1024, 18.2, 29.0, 2.2),
     "qwen_image": Appetite(1024, 40.9, 42.0, 2.2),
     "z_image": Appetite(1024, 12.3, 23.0, 1.7),
 }
@@ -65,8 +68,8 @@ def pocket() -> dict[str, Any]:
 
 
 def memory(kind: str, resolution: int, batch: int, checkpointed: bool, precision: str = "bf16", load_in: str = WHOLE) -> float:
-    """GB that a training takes, about."""
-    appetite = APPETITES.get(kind, UNKNOWN)
+    """GB that a training takes, about. `kind` may be followed by a version, such as sd3-3.5-large."""
+    appetite = APPETITES.get(kind) or APPETITES.get(kind.partition("-")[0], UNKNOWN)
     picture = appetite.checkpointed if checkpointed else appetite.picture
     whole = appetite.weights * QUANTISED[load_in] + batch * picture * (resolution / appetite.resolution) ** 2
     return BESIDE + whole * (2 if precision == "no" else 1)

@@ -161,17 +161,17 @@ def batches(facts: Facts, chosen: Chosen) -> Iterator[Recommendation]:
     if load_in != WHOLE:
         yield Recommendation("load_in", load_in, _why_bits(facts))
     batch, checkpointed, side = _fitting(facts, chosen["resolution"].value, most, load_in)
-    free, need = f"{machine.free:.1f}", f"{memory(base.kind, side, batch, checkpointed, machine.precision, load_in):.1f}"
+    free, need = f"{machine.free:.1f}", f"{memory(base.size, side, batch, checkpointed, machine.precision, load_in):.1f}"
     room = say("About {need} GB of {free} free ones are needed.", need=need, free=free)
     if side < chosen["resolution"].value:
-        wanted = f"{memory(base.kind, chosen['resolution'].value, 1, True, machine.precision, load_in):.1f}"
+        wanted = f"{memory(base.size, chosen['resolution'].value, 1, True, machine.precision, load_in):.1f}"
         reason = say("{side} would take about {need} GB, {free} are free.", side=chosen["resolution"].value, need=wanted, free=free)
         yield Recommendation("resolution", side, reason)
     yield Recommendation("batch_size", batch, say("{one} {two}", one=why, two=room) if batch == most else room)
     reason = say("{batch} × {times}: each step averages {together} pictures.", batch=batch, times=together // batch, together=together)
     yield Recommendation("gradient_accumulation_steps", together // batch, reason)
     if checkpointed:
-        wanted = f"{memory(base.kind, side, batch, False, machine.precision, load_in):.1f}"
+        wanted = f"{memory(base.size, side, batch, False, machine.precision, load_in):.1f}"
         reason = say("Without it about {need} GB would be needed, {free} are free.", need=wanted, free=free)
     else:
         reason = say("The memory suffices without it, and it would take a third more time.")
@@ -223,7 +223,7 @@ def _why_bits(facts: Facts) -> str:
 
 def _least(facts: Facts, load_in: str) -> float:
     """GB of the smallest training."""
-    return memory(facts.base.kind, min(sides(facts.base)), 1, True, facts.machine.precision, load_in)
+    return memory(facts.base.size, min(sides(facts.base)), 1, True, facts.machine.precision, load_in)
 
 
 def _fitting(facts: Facts, side: int, most: int, load_in: str) -> tuple[int, bool, int]:
@@ -233,7 +233,7 @@ def _fitting(facts: Facts, side: int, most: int, load_in: str) -> tuple[int, boo
     ladder = [(batch, twice, lower) for lower in sides(base) if lower <= side for twice in (False, True) for batch in halves]
     ladder = [step for step in ladder if step[1] or step[2] == side] if machine.device == "cuda" else ladder[: len(halves)]
     for batch, twice, lower in ladder:
-        if memory(base.kind, lower, batch, twice, machine.precision, load_in) <= FILLED * machine.free:
+        if memory(base.size, lower, batch, twice, machine.precision, load_in) <= FILLED * machine.free:
             return batch, twice, lower
     return ladder[-1]
 
