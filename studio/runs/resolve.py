@@ -56,7 +56,7 @@ def complete(config: Config) -> Config:
         "resolution": config.resolution or found.get("resolution") or bundle.facts["resolution"],
         "prediction_type": bundle.facts.get("prediction_type"),
         "zero_terminal_snr": bundle.facts.get("zero_terminal_snr"),
-        "lora_alpha": config.alpha,
+        "lora_alpha": float(found.get("lora_rank", config.lora_rank)) if config.lora_alpha is None else config.lora_alpha,
         "mixed_precision": precision(config.mixed_precision, bundle.device),
         "threads": config.threads or usual_threads(),  # set when it begins: another run may be training
     }

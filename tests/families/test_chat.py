@@ -146,6 +146,14 @@ def test_what_a_version_of_flux_2_takes_is_known_by_its_width(heads: int, versio
     assert least < memory(base.size, 1024, 1, checkpointed=True) < 1.4 * least + 3
 
 
+def test_alpha_is_the_rank_of_the_family_where_neither_is_given(small: Small, tmp_path: Path) -> None:
+    from studio.runs.resolve import complete
+
+    made = complete(Config(base_model=str(small["z_image"]["tiny"]), train_data_dir=tmp_path))
+    assert (made.lora_rank, made.lora_alpha) == (32, 32)
+    assert made.learning_rate == complete(Config(base_model=str(small["qwen_image"]["tiny"]), train_data_dir=tmp_path)).learning_rate * 2
+
+
 def test_attention_that_another_program_wrote_as_one_layer_is_read(tmp_path: Path, fresh: Fresh) -> None:
     from safetensors.torch import save_file
 
