@@ -138,6 +138,14 @@ def test_weights_that_need_a_scale_are_refused(tmp_path: Path, models: dict[str,
         bundle["transformer"]
 
 
+def test_a_transformer_without_its_table_of_places_is_refused(tmp_path: Path, models: dict[str, Any]) -> None:
+    tensors = ldm.flow_checkpoint({"transformer": models["transformer"]}, "sd3")
+    del tensors["model.diffusion_model.pos_embed"]
+    bundle = load(ldm.write(tmp_path / "torn.safetensors", tensors))
+    with pytest.raises(ModelError, match=r"torn\.safetensors.*pos_embed"):
+        bundle["transformer"]
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_that_lacks_weights_is_refused_when_it_is_needed(tmp_path: Path, models: dict[str, Any], part: str) -> None:
     lost = {
