@@ -51,6 +51,7 @@ def test_the_titles_promises():
 
 # GB in 16 bits, and for a picture of 1024 pixels (Stable Diffusion: 512) with activations kept and computed twice, of what each preset is for.
 NEEDS = {"sd": (1.7, 1.1, 0.3), "sdxl": (5.1, 7.9, 1.4), "sd35": (16.3, 25.0, 2.6), "flux": (23.8, 32.0, 3.5)}
+NEEDS |= {"zimage": (12.3, 23.0, 2.4), "qwen": (40.9, 42.0, 3.1), "klein": (7.8, 17.0, 2.2), "flux2": (64.0, 74.0, 5.6)}
 SHARES = {"16bit": 1.0, "8bit": 0.5, "4bit": 0.28}
 SIZED = [preset for preset in presets.listed() if preset.memory]
 
@@ -77,6 +78,10 @@ def test_presets_for_more_memory_come_later_and_do_more():
         "sdxl": [8, 12, 16, 24, 80],
         "sd35": [12, 16, 24, 80],
         "flux": [12, 16, 24, 80],
+        "flux2": [80],
+        "klein": [12, 16, 24, 80],
+        "qwen": [24, 80],
+        "zimage": [12, 16, 24, 80],
     }
     for found in by_kind.values():
         values = [{key: given.value for key, given in preset.settings.items()} for preset in found]
