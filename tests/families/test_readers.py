@@ -22,6 +22,8 @@ from studio.training.lora import attach, attach_files
 from . import ldm
 
 PIPELINES = {"sd": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline", "sd3": "StableDiffusion3Pipeline", "flux": "FluxPipeline"}
+PIPELINES |= {"z_image": "ZImagePipeline", "qwen_image": "QwenImagePipeline", "flux2": "Flux2Pipeline"}
+SMALL = {"sd3": "tiny", "flux": "dev", "z_image": "tiny", "qwen_image": "tiny", "flux2": "dev"}
 WRITERS: dict[str, Callable[..., None]] = {"diffusers": write_diffusers, "kohya": write_kohya}
 FIXED = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
 """Of FLUX.1's single blocks, one layer in kohya's names: diffusers takes the width of the real one for granted, which formats/ tries."""
@@ -57,8 +59,9 @@ def latents(made: Any, family: str) -> torch.Tensor:
     """What diffusers draws in a few steps, before it becomes pixels."""
     side, steps = (64, 6) if family in ("sd", "sdxl") else (16, 2)
     settings: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": 7.0, "output_type": "latent", "width": side, "height": side}
-    settings |= {"max_sequence_length": 16} if family in ("sd3", "flux") else {}
-    found: torch.Tensor = made("a red apple", generator=torch.Generator().manual_seed(5), **settings).images
+    settings |= {"max_sequence_length": 16} if family not in ("sd", "sdxl") else {}
+    settings |= {"text_encoder_out_layers": (1, 2, 3)} if family == "flux2" else {}
+    found: torch.Tensor = made(prompt="a red apple", generator=torch.Generator().manual_seed(5), **settings).images
     return found
 
 
@@ -78,7 +81,7 @@ def load(thin: dict[str, Path], small: dict[str, dict[str, Path]], monkeypatch: 
     """`load("sdxl")`: a bundle that nothing is attached to."""
     for module in (sd, sdxl):
         monkeypatch.setattr(module, "ASSETS", thin["sd"].parent)
-    paths = {**thin, "sd3": small["sd3"]["tiny"], "flux": small["flux"]["dev"]}
+    paths = {**thin, **{family: small[family][model] for family, model in SMALL.items()}}
     return lambda family: families.get(family).load(paths[family], torch.device("cpu"), torch.float32)
 
 
