@@ -1,10 +1,14 @@
 """Every test has a workspace of its own, speaks English and computes on the CPU."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Tests run side by side: threads that wait for others busily would take the processor from them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session", autouse=True)

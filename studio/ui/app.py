@@ -22,7 +22,7 @@ from studio.errors import InputError, MachineError
 from studio.language import say
 from studio.runs import jobs
 from studio.runs.mirror import Mirror
-from studio.ui import access, guard, space, tensorboard
+from studio.ui import access, guard, space, tasks, tensorboard
 from studio.ui.parts import part
 from studio.ui.tabs import compare, dataset, files, presets, runs, train
 from studio.ui.theme import head, theme
@@ -163,6 +163,7 @@ def _wait() -> None:
 
 def _end(blocks: gr.Blocks) -> None:
     """Save, then go."""
+    tasks.end()
     current = jobs.queue.current
     if current:
         print(say("Run {id} saves and stops. Ctrl-C again ends at once.", id=current.id), file=sys.stderr, flush=True)

@@ -78,6 +78,12 @@ def cancel(asked: dict[str, Any]) -> None:
     _find(asked).cancelled = True
 
 
+def end() -> None:
+    """Cancel all that is under way. Threads that look at pictures would otherwise go through the rest before the process can end."""
+    for known in _known.values():
+        known.cancelled = True
+
+
 def _find(asked: dict[str, Any]) -> Task:
     found = _known.get(str(asked.get("task")))
     if found is None:

@@ -76,6 +76,8 @@ def running(home: Path, *words: str, **surroundings: str) -> Iterator[App]:
                 app.end()
             except subprocess.TimeoutExpired:
                 app.process.kill()
+                app.process.wait()
+                raise
 
 
 @contextmanager
