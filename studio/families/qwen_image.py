@@ -36,7 +36,6 @@ class QwenImage:
     defaults: ClassVar[dict[str, Any]] = {
         "learning_rate": 5e-5,
         "batch_size": 1,
-        "gradient_accumulation_steps": 4,
         "gradient_checkpointing": True,
     }
     settings: ClassVar[frozenset[str]] = flow.SETTINGS

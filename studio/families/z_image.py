@@ -37,7 +37,6 @@ class ZImage:
     defaults: ClassVar[dict[str, Any]] = {
         "lora_rank": 32,
         "batch_size": 1,
-        "gradient_accumulation_steps": 4,
         "gradient_checkpointing": True,
     }
     settings: ClassVar[frozenset[str]] = flow.SETTINGS

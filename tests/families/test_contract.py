@@ -282,3 +282,4 @@ def test_settings_of_the_family_are_known_settings(family: Family) -> None:
     assert family.settings <= Config.model_fields.keys()
     assert family.settings == meaning.settings(family.name)
     assert family.defaults.keys() <= Config.model_fields.keys()
+    assert "gradient_accumulation_steps" not in family.defaults, "it would multiply a batch_size that somebody set"
