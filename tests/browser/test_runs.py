@@ -84,9 +84,11 @@ def test_a_long_curve_grows_without_being_sent_again_or_going_blank(page: Any, c
         sent: list[int] = []
         page.on("response", lambda answer: sent.append(int(answer.headers.get("content-length") or 0)))
         page.evaluate(WATCH)
-        for at in range(count, count + 150, 50):
+        for at in range(count, count + 200, 50):
             run.log([steps(at, at + 50)])
             settle(page, f"document.querySelector('#train .v-step').textContent.startsWith('{at + 50:,} ')")
+            if at == count:
+                sent.clear()  # what belongs to the page's beginning may still have been under way
         inks = page.evaluate("() => { cancelAnimationFrame(window.frame); return window.inks; }")
         assert len(inks) > 5
         assert min(inks) > 10
