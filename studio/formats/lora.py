@@ -83,16 +83,23 @@ class LoraFile:
         return {**self.layers, **self.lokr}
 
 
-def read_lora(path: Path, names: Names, known: Mapping[str, tuple[int, ...]] | None = None, kinds: Collection[str] = ("lora",)) -> LoraFile:
+def read_lora(
+    path: Path,
+    names: Names,
+    known: Mapping[str, tuple[int, ...]] | None = None,
+    kinds: Collection[str] = ("lora",),
+    base: str | None = None,
+) -> LoraFile:
     """Read a LoRA file of kohya, PEFT or diffusers, also of its older versions.
 
     `known` are the layers of the base model: name in the studio → shape of the weight. With it everything in the file must fit;
-    without it names are taken on trust. `kinds` are what the caller can use of lora, dora and lokr. Raises ModelError that names the first
-    tensor that is wrong: no LoRA, made for another kind of model, no such layer, wrong shape, NaN, or another kind of adapter.
+    without it names are taken on trust. `kinds` are what the caller can use of lora, dora and lokr. `base` is the base model's kind, a key of
+    TITLES, for small ones whose shapes don't tell it. Raises ModelError that names the first tensor that is wrong: no LoRA, made for another
+    kind of model, no such layer, wrong shape, NaN, or another kind of adapter.
     """
     from safetensors import safe_open
 
-    header = check_lora(path, recognise_layers(known) if known else None)
+    header = check_lora(path, (recognise_layers(known) if known else None) or base)
     settings = stored_settings(path, header.metadata)
     find = names.reader(known)
     layers: dict[str, LoraLayer] = {}

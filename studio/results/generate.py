@@ -113,7 +113,7 @@ def draw(
     wanted = [[*loras, *request.loras, *inside] for request, (_, inside) in zip(requests, read, strict=True)]
     sources = list(dict.fromkeys(lora.source for chosen in wanted for lora in chosen))
     known = weights(bundle) if sources else {}
-    layers = [_layers(path, step, family, known) for path, step in sources]
+    layers = [_layers(path, step, family, known, bundle.facts["kind"]) for path, step in sources]
     with opening:  # a model that is opened beside would take the new weights' storage away
         attach_files(bundle, layers)
     prompts = []
@@ -136,9 +136,9 @@ def tags(text: str, find: Callable[[str], Path] = find_lora) -> tuple[str, list[
     return re.sub(r"\s{2,}", " ", TAG.sub("", text)).strip(" ,"), found
 
 
-def _layers(path: Path, step: int | None, family: Family, known: dict[str, Any]) -> dict[str, Layer]:
+def _layers(path: Path, step: int | None, family: Family, known: dict[str, Any], kind: str) -> dict[str, Layer]:
     if step is None:
-        return read_lora(path, family.names, known, KINDS).all
+        return read_lora(path, family.names, known, KINDS, kind).all
     return export.layers(Run(path), step)
 
 

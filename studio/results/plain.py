@@ -27,7 +27,7 @@ def plain(path: Path, family: Family, base_model: str, rank: int) -> tuple[dict[
             say("Give the base model that it was trained on."),
         )
     bundle = family.load(source, device(), stored(source))
-    read = read_lora(path, family.names, weights(bundle), KINDS)
+    read = read_lora(path, family.names, weights(bundle), KINDS, bundle.facts["kind"])
     layers: dict[str, LoraLayer] = {}
     lost = 0.0
     for name, layer in read.all.items():

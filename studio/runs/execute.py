@@ -163,7 +163,7 @@ def _lora(config: Config, family: Family, bundle: Bundle) -> Lora:
         case "lokr":
             lora.notes.append(say("LoKr: ComfyUI and A1111 load it, diffusers doesn't. The merged model serves all."))
     if config.init_lora:
-        found = read_lora(config.init_lora, family.names, weights(bundle), KINDS)
+        found = read_lora(config.init_lora, family.names, weights(bundle), KINDS, bundle.facts["kind"])
         lora.notes += found.warnings
         continue_from(lora, found.all)
     if let_go(bundle):

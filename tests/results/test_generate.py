@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL.Image import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from studio import fields
-from studio.errors import InputError
+from studio.errors import InputError, ModelError
 from studio.fields import Given
 from studio.pocket import SAMPLES
 from studio.results.export import export
@@ -142,3 +142,10 @@ def test_what_a_look_leaves_open_is_the_base_models_own() -> None:
     own = settled(Look(), "pocket")
     assert (own.steps, own.guidance) == (20, 7.0)
     assert settled(Look(steps=3), "pocket") == Look(steps=3, guidance=7.0)
+
+
+def test_a_lora_for_another_kind_of_model_is_refused_with_both_names(tmp_path: Path) -> None:
+    path, layer = tmp_path / "flux.safetensors", "lora_unet_double_blocks_0_img_attn_qkv"
+    save_file({f"{layer}.lora_down.weight": torch.zeros(4, 3072), f"{layer}.lora_up.weight": torch.zeros(9216, 4)}, path)
+    with pytest.raises(ModelError, match=r"is a LoRA for FLUX\.1, but the base model is Stable Diffusion 1\.x"):
+        list(draw("pocket", [LoraChoice(path)], [Request("a cat")], Look(steps=1)))
