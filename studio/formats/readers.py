@@ -70,7 +70,8 @@ TENSORS = {
 }
 TENSOR = re.compile("(?P<layer>.+?)(?:" + "|".join(f"(?P<{name}>{pattern})" for pattern, name in TENSORS.items()) + ")")
 
-# kohya's and LyCORIS's tensors. In `dora` a length for each output, as the paper has it; A1111 and InvokeAI take it for one of each input.
+# kohya's and LyCORIS's tensors. In `dora` a length for each output, as the paper has it; A1111 and InvokeAI take it for one of each input,
+# ComfyUI and Forge divide by the base model's lengths instead of the tuned ones.
 PLAIN = frozenset({"lora", "alpha"})
 LYCORIS = PLAIN | {"mid", "lokr", "loha"}
 COMFY = LYCORIS | {"dora", "peft", "processor", "older", "linear"}
@@ -296,11 +297,12 @@ def _verdict(program: str, reader: Reader, header: Header, kind: str) -> Verdict
 
 def _by(program: str, reader: Reader, dialects: tuple[Dialect, ...], header: Header) -> tuple[int, Verdict]:
     """How many of the tensors these dialects know, and what the program makes of the file by them."""
-    total = len(header.tensors)
+    total, bent = len(header.tensors), False
     unread: dict[str, list[str]] = {"strange": [], "passed": [], "dora": []}
     for tensor in header.tensors:
         layer, role = _taken_apart(tensor)
         known = [dialect for dialect in dialects if _pattern(dialect.names).fullmatch(layer)]
+        bent |= role == "dora" and any(role in dialect.tensors for dialect in known)
         if not any(role in dialect.tensors for dialect in known):
             passed = bool(_pattern(reader.passed).fullmatch(layer))
             unread["dora" if known and role in {"dora", "magnitude"} else "passed" if passed else "strange"].append(layer)
@@ -319,6 +321,8 @@ def _by(program: str, reader: Reader, dialects: tuple[Dialect, ...], header: Hea
         why = say("{program} passes over what it doesn't know, such as {layer}: {count} layers.", program=program, layer=beside[0], count=count)
     elif unread["dora"]:
         why = say("{program} doesn't read DoRA as this file has it: the pictures would be others.", program=program)
+    elif bent:
+        why = say("{program} reads DoRA in a way of its own: the pictures come near what was trained.", program=program)
     elif not reader.settings and _other_strength(header):
         why = say("{program} doesn't read alpha in the metadata, so the strength would be another one.", program=program)
     else:
